@@ -1,0 +1,2 @@
+CLI_SRC :=
+CLI_MAIN :=

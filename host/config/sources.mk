@@ -1,0 +1,2 @@
+CONFIG_SRC :=
+CONFIG_MAIN :=

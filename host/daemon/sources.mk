@@ -1,0 +1,2 @@
+DAEMON_SRC :=
+DAEMON_MAIN :=

@@ -1,0 +1,2 @@
+JOB_SRC :=
+JOB_MAIN :=

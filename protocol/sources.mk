@@ -1,0 +1,1 @@
+WIRE_SRC := protocol/wire.c protocol/wire_specs.c
