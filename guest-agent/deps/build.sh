@@ -235,7 +235,8 @@ prove() {
 		"$P" "$here/selftest.c" >"$W/selftest.mk"
 	make -s -C "$W" -f selftest.mk selftest >&2
 	"$W/selftest" versions >"$W/versions"
-	say "a program with all of it: $(strip -s -o /dev/stdout "$W/selftest" | wc -c) bytes; $(cat "$W/versions")"
+	strip -s "$W/selftest"
+	say "a program with all of it: $(stat -c %s "$W/selftest") bytes; $(cat "$W/versions")"
 }
 
 while [[ $# -gt 0 ]]; do
@@ -289,7 +290,7 @@ write_mk
 prove
 
 # these name the work directory, and nobody needs them
-rm -rf "$P/lib/pkgconfig" "$P/lib/cmake" "$P/share" "$P/bin"
+(cd "$P" && rm -rf lib/pkgconfig lib/cmake share bin)
 cache_commit $KIND "$D"
 [[ -n $LOCK ]] || cp "$DIR/lock" "$last_lock"
 say "done in $SECONDS s"

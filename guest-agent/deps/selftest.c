@@ -37,10 +37,12 @@ static int fail_git(const char *what)
 
 static int clone_shallow(const char *url, const char *dir, char *commit, size_t cap)
 {
-	git_clone_options opts = GIT_CLONE_OPTIONS_INIT;
+	git_clone_options opts;
 	git_repository *repo = NULL;
 	git_oid oid;
 
+	if (git_clone_options_init(&opts, GIT_CLONE_OPTIONS_VERSION) < 0)
+		return fail_git("options");
 	opts.fetch_opts.depth = 1;
 	if (git_clone(&repo, url, dir, &opts) < 0)
 		return fail_git("clone");
