@@ -37,14 +37,15 @@ version_of() { "$1" --version 2>/dev/null | sed -n 's/^[^ ]* \([0-9][0-9.]*\).*/
 # The archive this machine takes Debian itself from, by its own apt configuration.
 # What apt has seen a signed Release file of ("Origin: Debian") comes first.
 debian_uri() {
-	local codename filter uri
+	local codename filter uri targets
 	# shellcheck source=/dev/null
 	codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+	# shellcheck disable=SC2016 # apt expands it
+	targets='$(LABEL) $(REPO_URI)'
 	for filter in 'Origin: Debian' "Release: $codename"; do
-		uri=$(apt-get indextargets --no-release-info --format '$(REPO_URI)' \
-			'Created-By: Packages' 'Component: main' 'Label: Debian' "$filter" | head -n1)
-		[ -n "$uri" ] || uri=$(apt-get indextargets --no-release-info --format '$(REPO_URI)' \
-			'Created-By: Packages' 'Component: main' "$filter" | head -n1)
+		uri=$(apt-get indextargets --no-release-info --format "$targets" \
+			'Created-By: Packages' 'Component: main' "$filter" |
+			grep -v '^Debian-Security' | sed -n '1s/.* //p')
 		[ -z "$uri" ] || { echo "$uri"; return; }
 	done
 	die "apt on this machine names no Debian archive (a source with component main)"
