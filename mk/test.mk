@@ -29,3 +29,17 @@ $(B)/unit/%: $(B)/obj/tests/unit/%.o $$(UNIT_LIBS_$$(firstword $$(subst /, ,$$*)
 .PHONY: unit
 unit: $(UNIT_BINS) ## build and run the unit tests
 	@rc=0; for t in $(sort $(UNIT_BINS)); do "$$t" || rc=1; done; exit $$rc
+
+.PHONY: unit-bins check check-full lint test-full-setup
+unit-bins: $(UNIT_BINS)
+RUN_TESTS = $(PYTHON) tests/run.py --build $(B)
+PYTHON ?= /usr/bin/python3
+
+lint: ## hold the rules of CONTRIBUTING.md that a script can hold
+	@$(PYTHON) scripts/lint.py
+
+check: setup-check ## all tests that fit into 8 minutes, those with real VMs included
+	@$(RUN_TESTS) units socket vm fuzz lint+docs
+
+check-full: setup ## what does not fit: sanitizers, analysers, long fuzzing, images
+	@$(RUN_TESTS) --full asan analysers fuzz-long images
