@@ -23,4 +23,12 @@ LDFLAGS_HOST := -pie -Wl,-z,relro,-z,now $(SAN)
 
 include protocol/sources.mk host/base/sources.mk host/job/sources.mk host/config/sources.mk \
 	host/supervisor/sources.mk host/daemon/sources.mk host/cli/sources.mk guest-agent/sources.mk
-include mk/host.mk mk/guest.mk mk/test.mk mk/setup.mk
+include mk/host.mk mk/guest.mk mk/test.mk mk/setup.mk mk/demo.mk
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile mk/*.mk | sed -E 's/:[^#]*## /\t/' | sort | while IFS=$$'\t' read -r t h; do printf '  make %-16s %s\n' "$$t" "$$h"; done
+
+.PHONY: clean
+clean: ## remove build/ (the caches stay)
+	rm -rf $(B)
