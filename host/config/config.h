@@ -16,7 +16,7 @@
 
 #define CONFIG_FILE_DEFAULT "/etc/kiln/kiln.yaml"
 
-enum config_key { /* in the order of the table in settings.c */
+enum config_key { /* in the order of the table in config_table.c */
 	CONFIG_DIR, CONFIG_SOCKET, CONFIG_HOST, CONFIG_PORT, CONFIG_ALLOWED_HOSTS, CONFIG_TOKEN_FILE,
 	CONFIG_URL, CONFIG_LOG, CONFIG_KERNEL, CONFIG_INITRAMFS, CONFIG_PROBE_INITRAMFS,
 	CONFIG_IMAGE, CONFIG_IMAGES_DIR, CONFIG_SUPERVISOR, CONFIG_CA_FILE,
@@ -43,6 +43,7 @@ enum config_type {
 	CONFIG_TYPE_PATH,  /* text; "~/" is the home directory, a relative one is made absolute */
 	CONFIG_TYPE_INT,   /* min..max */
 	CONFIG_TYPE_BYTES, /* the same, with an optional KiB, MiB or GiB */
+	CONFIG_TYPE_NAME,  /* a word, or a path when it holds a slash */
 	CONFIG_TYPE_LIST   /* of strings; in the environment separated by commas */
 };
 
@@ -52,7 +53,7 @@ struct config_setting {
 	enum config_type type;
 	const char *env[4];    /* names in the environment, best first; NULL-terminated */
 	const char *flag;      /* "--dir", or NULL (then --set name=value only) */
-	const char *fallback;  /* default as text; ${dir}, ${share}, ${bin} are expanded */
+	const char *fallback;  /* default as text; ${home}, ${dir}, ${share}, ${bin} are expanded */
 	int64_t min, max;      /* of an integer */
 	const char *choices;   /* "a|b|c", or NULL */
 	const char *help;
