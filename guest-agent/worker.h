@@ -47,6 +47,8 @@ struct worker_env {
 	const char *build_system; /* as detected, or "" (collect: default artifacts) */
 	uint16_t proxy_port;     /* the agent's HTTP proxy on 127.0.0.1 */
 	int listen_fd;           /* proxy only: the bound and listening socket */
+	uint32_t vsock_port;     /* of the host, for bulk streams; 0: WIRE_PORT */
+	uint64_t steps_began_ns; /* collect: CLOCK_REALTIME when the first step began; 0: not known */
 };
 
 /* Send a packet; a full pipe blocks. Text is cut to its cap at a UTF-8 boundary and cleaned. */
@@ -57,7 +59,10 @@ void worker_note(const struct worker_env *env, const char *key, const char *valu
 int worker_fail(const struct worker_env *env, const struct fail *f);
 int worker_done(const struct worker_env *env);
 
-/* setgroups, setresgid, setresuid to env's user, umask 022, no new privileges; verifies. */
+/*
+ * setgroups, setresgid, setresuid to env's user, umask 022, no new privileges, not dumpable
+ * (so that a process of the same user cannot read the session secret); verifies.
+ */
 int worker_drop(const struct worker_env *env, struct fail *f);
 
 /* Bodies of the workers; each runs in its own process and returns its exit status. */
