@@ -34,3 +34,7 @@ setup-check: packages
 
 setup: setup-check ## everything that demo and builds need
 	@$(MAKE) -s image-kiln image-builder
+
+probe: $(B)/share/probe.cpio ## the smallest guest, which proves that KVM works: build/share/probe.cpio
+$(B)/share/probe.cpio: kernel-config/probe/build.sh kernel-config/probe/probe.c kernel-config/mkcpio.py
+	kernel-config/probe/build.sh $(@D) >/dev/null
