@@ -24,7 +24,11 @@ mkfs.erofs -zlz4hc --quiet "$folder/image.erofs" "$folder/image" >/dev/null
 truncate -s 64M "$folder/scratch.ext4"
 mke2fs -q -t ext4 "$folder/scratch.ext4"
 
+# An emulated guest must be told the frequency of this machine's counter (tsc_khz.c).
+"${CC:-gcc}" -std=gnu11 -O2 -Wall -Wextra -Werror -o "$folder/tsc_khz" "$here/probe/tsc_khz.c"
+tsc_khz=$("$folder/tsc_khz")
+
 vsock=$("$here/../scripts/vhost-device-vsock.sh")
-python3 "$here/boot_test.py" "$@" --vsock "$vsock/vhost-device-vsock" \
+python3 "$here/boot_test.py" "$@" --tsc-khz "$tsc_khz" --vsock "$vsock/vhost-device-vsock" \
 	--probe "$folder/probe.cpio" --features "$folder/features.cpio" \
 	--disk "$folder/image.erofs" --disk "$folder/scratch.ext4"

@@ -138,7 +138,10 @@ if [ "$locked" = yes ] && [ "$tarball_sha256" != "$(field "$lock_file" source-sh
 	die "the source tarball of $version is not the one $lock_file names"
 fi
 
+# The unpacked source is 1.5 GB: none is left behind, by this build or by a killed one.
+rm -rf "$KILN_CACHE"/kernel/*.tmp
 work=$(cache_begin kernel "$digest")
+trap 'rm -rf "$work"' EXIT
 say "unpacking $package $version"
 mkdir "$work/src"
 tar -xf "$tarball" -C "$work/src" --strip-components=1

@@ -17,6 +17,7 @@
 #include <linux/landlock.h>
 #include <linux/loop.h>
 #include <linux/seccomp.h>
+#include <linux/vm_sockets.h>
 #include <mqueue.h>
 #include <sched.h>
 #include <stdio.h>
@@ -172,7 +173,18 @@ static int check_hwrng(void) { return file_has("/sys/class/misc/hw_random/rng_cu
 static int check_ikconfig(void) { return access("/proc/config.gz", R_OK); }
 static int check_pressure(void) { return access("/proc/pressure/memory", R_OK); }
 static int check_sysrq(void) { return access("/proc/sysrq-trigger", W_OK); }
-static int check_vsock(void) { return socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0); }
+
+static int check_vsock(void)
+{
+	unsigned int cid = 0;
+	int fd = open("/dev/vsock", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &cid) < 0)
+		return -1;
+	errno = ENODEV;
+	return cid >= 3 && cid != VMADDR_CID_ANY ? 0 : -1;
+}
+
 static int check_inet6(void) { return socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0); }
 static int check_netfilter(void) { return socket(AF_NETLINK, SOCK_RAW, 12); }
 
@@ -294,6 +306,13 @@ static int check_kcmp(void)
 	return (int)syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, 1, 1);
 }
 
+/* A machine-wide limit below this would fail parallel builds. */
+static int check_pid_max(void)
+{
+	errno = ERANGE;
+	return file_has("/proc/sys/kernel/pid_max", "32768");
+}
+
 static int check_random(void)
 {
 	char bytes[16];
@@ -355,7 +374,7 @@ static const struct check checks[] = {
 	{ "config.gz", check_ikconfig },
 	{ "pressure", check_pressure },
 	{ "sysrq", check_sysrq },
-	{ "vsock socket", check_vsock },
+	{ "vsock device", check_vsock },
 	{ "ipv6 socket", check_inet6 },
 	{ "netfilter netlink", check_netfilter },
 	{ "namespaces", check_namespaces },
@@ -379,6 +398,7 @@ static const struct check checks[] = {
 	{ "message queue", check_mq },
 	{ "pidfd", check_pidfd },
 	{ "kcmp", check_kcmp },
+	{ "32768 processes", check_pid_max },
 	{ "getrandom without waiting", check_random },
 	{ "high resolution timers", check_clock },
 	{ "two CPUs", check_cpus },
