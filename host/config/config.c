@@ -76,11 +76,28 @@ static int expand(const struct config *c, const char *text, char *buf, size_t n,
 	return rc < 0 ? err_set(e, "config", "the default path %s is too long here", text) : 0;
 }
 
+/* "a|b": the first that exists, else a. */
+static int choose(const struct config *c, const struct config_setting *s, char *buf, size_t n,
+		  struct err *e)
+{
+	const char *bar = s->type == CONFIG_TYPE_PATH ? strchr(s->fallback, '|') : NULL;
+	char first[128], other[PATH_MAX + 64];
+
+	if (!bar)
+		return expand(c, s->fallback, buf, n, e);
+	snprintf(first, sizeof(first), "%.*s", (int)(bar - s->fallback), s->fallback);
+	if (expand(c, first, buf, n, e) < 0 || expand(c, bar + 1, other, sizeof(other), e) < 0)
+		return -1;
+	if (access(buf, F_OK) < 0 && access(other, F_OK) == 0)
+		snprintf(buf, n, "%s", other);
+	return 0;
+}
+
 static int load_default(struct config *c, int k, struct err *e)
 {
 	char text[PATH_MAX + 64];
 
-	if (expand(c, config_settings[k].fallback, text, sizeof(text), e) < 0 ||
+	if (choose(c, &config_settings[k], text, sizeof(text), e) < 0 ||
 	    config_value_parse(&config_settings[k], text, 0, &c->value[k], e) < 0)
 		return -1;
 	if (set_origin(&c->value[k], 0, "default") < 0)

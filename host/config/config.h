@@ -53,7 +53,7 @@ struct config_setting {
 	enum config_type type;
 	const char *env[4];    /* names in the environment, best first; NULL-terminated */
 	const char *flag;      /* "--dir", or NULL (then --set name=value only) */
-	const char *fallback;  /* default as text; ${home}, ${dir}, ${share}, ${bin} are expanded */
+	const char *fallback;  /* default as text; a|b of a path: the first that exists */
 	int64_t min, max;      /* of an integer */
 	const char *choices;   /* "a|b|c", or NULL */
 	const char *help;
