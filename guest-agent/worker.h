@@ -51,13 +51,21 @@ struct worker_env {
 	uint64_t steps_began_ns; /* collect: CLOCK_REALTIME when the first step began; 0: not known */
 };
 
-/* Send a packet; a full pipe blocks. Text is cut to its cap at a UTF-8 boundary and cleaned. */
+/* Send a packet as it is; a full pipe blocks. The others build one and send it. */
+void worker_send(const struct worker_env *env, const struct worker_msg *msg);
+/* Text is cut to its cap at a UTF-8 boundary; what is not UTF-8 or not printable is replaced. */
 void worker_line(const struct worker_env *env, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 void worker_note(const struct worker_env *env, const char *key, const char *value);
+/* commit: full hex id; ref: branch, tag or ""; submodules: how many were checked out. */
+void worker_source(const struct worker_env *env, const char *commit, const char *ref, int shallow,
+		   uint32_t submodules);
 /* Report the failure and return the exit status for the child's main. */
 int worker_fail(const struct worker_env *env, const struct fail *f);
 int worker_done(const struct worker_env *env);
+
+/* Overwrite this process's copy of the session secret. */
+void worker_wipe_secret(const struct worker_env *env);
 
 /*
  * setgroups, setresgid, setresuid to env's user, umask 022, no new privileges, not dumpable
