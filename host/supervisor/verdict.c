@@ -16,14 +16,14 @@ static const struct deadline_words {
 	const char *what;    /* … within N s */
 	const char *setting;
 } deadlines[] = {
-	[VERDICT_BOOT] = { "vmm", "the VM did not say HELLO", "deadlines.boot" },
-	[VERDICT_BEGIN] = { "agent_lost", "the agent said HELLO, but began nothing", "deadlines.boot" },
-	[VERDICT_CLONE] = { "timeout", "the clone did not end", "deadlines.clone" },
-	[VERDICT_STEPS] = { "timeout", "the steps did not end", "timeout_s of the job" },
-	[VERDICT_UPLOAD] = { "timeout", "the artifacts were not delivered", "deadlines.upload" },
-	[VERDICT_JOB] = { "timeout", "the whole build did not end", "deadlines.job" },
+	[VERDICT_BOOT] = { "vmm", "the VM did not say HELLO", "deadlines.boot_s" },
+	[VERDICT_BEGIN] = { "agent_lost", "the agent said HELLO, but began nothing", "deadlines.boot_s" },
+	[VERDICT_CLONE] = { "timeout", "the clone did not end", "deadlines.clone_s" },
+	[VERDICT_STEPS] = { "timeout", "the steps did not end", "timeout_s" },
+	[VERDICT_UPLOAD] = { "timeout", "the artifacts were not delivered", "deadlines.upload_s" },
+	[VERDICT_JOB] = { "timeout", "the whole build did not end", "deadlines.job_s" },
 	[VERDICT_SILENCE] = { "agent_lost", "no sign of life came from the agent",
-			      "deadlines.heartbeat" },
+			      "deadlines.heartbeat_s" },
 };
 _Static_assert(sizeof(deadlines) / sizeof(deadlines[0]) == VERDICT_DEADLINE_COUNT, "deadlines");
 

@@ -2,10 +2,10 @@
 /*
  * vmm.h - the interface between control and a VMM backend.
  *
- * A backend turns the parsed document into processes: `prepare` is called before the conduit
- * starts (it settles the acceleration and the kind of vsock and makes the listener), `open`
- * starts what must stand before the VMM, `start` the VMM itself. Killing is the same for all:
- * child_kill on the processes.
+ * A backend turns the parsed document into processes: `probe` settles the acceleration and the
+ * kind of vsock, `listen` makes the socket that the conduit gets, `open` starts what must
+ * stand before the VMM, `start` the VMM itself. Killing is the same for all: child_kill on
+ * the processes.
  */
 #ifndef KILN_VMM_H
 #define KILN_VMM_H
@@ -48,9 +48,10 @@ struct vmm_ops {
 	/* Settle facts. May take as long as the probe guest (a few seconds) when no verdict is
 	 * cached. Touches nothing of the build. Code: "vmm". */
 	int (*probe)(const struct supjob *job, struct child_id id, struct vmm_facts *out, struct err *e);
-	/* Open the files the VM needs, make the scratch disk and the listener. Code: "vmm", "host". */
-	int (*prepare)(struct vmm *v, struct err *e);
-	/* Start what the VMM depends on. out_fd: where all output goes. Code: "vmm". */
+	/* Find the programs and make the listener. Code: "vmm", "host". */
+	int (*listen)(struct vmm *v, struct err *e);
+	/* Open the VM's files, make the scratch disk, start what the VMM depends on. out_fd: where
+	 * its output goes. Code: "vmm", "host". */
 	int (*open)(struct vmm *v, int out_fd, struct err *e);
 	/* 1 when start may be called, 0 when watch_fd has to become readable first. */
 	int (*ready)(struct vmm *v, struct err *e);

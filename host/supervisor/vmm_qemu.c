@@ -62,16 +62,14 @@ static int make_listener(struct vmm *v, struct err *e)
 	return v->listen_fd < 0 ? -1 : 0;
 }
 
-static int prepare(struct vmm *v, struct err *e)
+static int listen_qemu(struct vmm *v, struct err *e)
 {
 	if (program_find(v->job->vmm.qemu, v->qemu, sizeof(v->qemu), e) < 0)
 		return err_prefix(e, "vmm.qemu");
 	if (!v->facts.kernel_vsock && program_find(v->job->vmm.vhost_device_vsock, v->helper_path,
 						   sizeof(v->helper_path), e) < 0)
 		return err_prefix(e, "vmm.vhost_device_vsock");
-	if (open_files(v, e) < 0 || make_listener(v, e) < 0)
-		return -1;
-	return scratch_make(v->dir_fd, QEMU_SCRATCH_FILE, v->job->machine.disk_mib, v->ids->others, e);
+	return make_listener(v, e);
 }
 
 static int open_vsock(struct vmm *v, int out_fd, struct err *e)
@@ -94,6 +92,14 @@ static int open_vsock(struct vmm *v, int out_fd, struct err *e)
 	if (v->watch_fd < 0 || inotify_add_watch(v->watch_fd, path, IN_CREATE) < 0)
 		return err_errno(e, "vmm", "cannot watch the directory of the VM");
 	return child_start(&spec, &v->helper, e);
+}
+
+static int open_qemu(struct vmm *v, int out_fd, struct err *e)
+{
+	if (open_files(v, e) < 0 ||
+	    scratch_make(v->dir_fd, QEMU_SCRATCH_FILE, v->job->machine.disk_mib, v->ids->others, e) < 0)
+		return -1;
+	return open_vsock(v, out_fd, e);
 }
 
 static int ready(struct vmm *v, struct err *e)
@@ -134,4 +140,4 @@ static int start(struct vmm *v, int out_fd, struct err *e)
 	return child_start(&spec, &v->vm, e);
 }
 
-const struct vmm_ops vmm_qemu = { "qemu", probe_qemu, prepare, open_vsock, ready, start };
+const struct vmm_ops vmm_qemu = { "qemu", probe_qemu, listen_qemu, open_qemu, ready, start };
