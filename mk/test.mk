@@ -24,7 +24,8 @@ UNIT_BINS := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_TESTS))
 .SECONDEXPANSION:
 $(B)/unit/%: $(B)/obj/tests/unit/%.o $$(UNIT_LIBS_$$(firstword $$(subst /, ,$$*)))
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_HOST) $^ $(UNIT_LINK_$(firstword $(subst /, ,$*))) $(LIBS_BASE) -lcmocka -o $@
+	@echo '  LINK    $@'
+	$(Q)$(CC) $(LDFLAGS_HOST) $^ $(UNIT_LINK_$(firstword $(subst /, ,$*))) $(LIBS_BASE) -lcmocka -o $@
 
 .PHONY: unit
 unit: $(UNIT_BINS) ## build and run the unit tests
