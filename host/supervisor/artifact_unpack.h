@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * artifact_unpack.h - one artifacts stream, from OPENED to STREAM_ACK or its end before that.
+ * Blocking: it waits for the guest's bytes, and for a word of the conduit meanwhile.
+ */
+#ifndef KILN_ARTIFACT_UNPACK_H
+#define KILN_ARTIFACT_UNPACK_H
+
+#include "artifact.h"
+
+struct artifact_dirs {
+	int build_fd;    /* the build directory */
+	int files_fd;    /* artifacts/ in it */
+	int link_fd;     /* of the artifact process */
+	const char *build_id;
+	struct supjob_limits limits;
+};
+
+enum unpack_verdict {
+	UNPACK_DELIVERED, /* told as ARTIFACT_DELIVERED */
+	UNPACK_DROPPED,   /* told as LIMIT, BROKEN or FAILED; nothing is kept */
+	UNPACK_STOPPED    /* a message of the conduit waits on link_fd; nothing is kept */
+};
+
+/* fd: the stream, stays the caller's. */
+enum unpack_verdict artifact_unpack(const struct artifact_dirs *dirs, int fd);
+
+#endif
