@@ -32,3 +32,4 @@ help: ## this list
 .PHONY: clean
 clean: ## remove build/ (the caches stay)
 	rm -rf $(B)
+include mk/fuzz.mk tests/unit/supervisor/driver.mk
