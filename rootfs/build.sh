@@ -38,6 +38,7 @@ suite=bookworm format=erofs size='' name='' output=''
 seen=() # profiles read so far
 from=() # the files that decide what is in the image
 files='' # lines "mode source path"
+drops=() # paths that packages bring and nobody needs
 mib=0
 
 # read_profile NAME: adds what it and the profiles it includes ask for
@@ -57,6 +58,7 @@ read_profile() {
 			from+=("$file.files/${rest#* }")
 			files+="${rest%% *} $file.files/${rest#* } ${rest#* }"$'\n'
 			;;
+		drop) drops+=("/$rest") ;;
 		mib) mib=$((mib + rest)) ;;
 		*) die "$file: '$word' is not a directive" ;;
 		esac
@@ -134,8 +136,8 @@ check_host() {
 install_packages() {
 	local o
 	local -a opts=()
-	for o in 'man/*' 'info/*' 'locale/*' 'doc/*' 'lintian/*'; do
-		opts+=("--dpkgopt=path-exclude=/usr/share/$o")
+	for o in /usr/share/{man,info,locale,doc,lintian}/'*' "${drops[@]}"; do
+		opts+=("--dpkgopt=path-exclude=$o")
 	done
 	opts+=(--dpkgopt='path-include=/usr/share/doc/*/copyright' --dpkgopt=force-unsafe-io)
 	opts+=(--aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"')
