@@ -91,7 +91,7 @@ int cgroup_init(struct cgroups *c, uint64_t ram_bytes, struct fail *f)
 	c->step_pids = cgroup_step_pids(ram_bytes);
 	c->job_fd = -1;
 	c->root_fd = open("/sys/fs/cgroup", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (c->root_fd < 0 || put(c->root_fd, "cgroup.subtree_control", "+memory +pids") < 0)
+	if (c->root_fd < 0 || put(c->root_fd, "cgroup.subtree_control", "+memory +pids +cpu") < 0)
 		return fail_errno(f, WIRE_CLASS_AGENT, "cannot use cgroups");
 	c->job_fd = open_group(c->root_fd, "job");
 	if (c->job_fd < 0 || put_number(c->job_fd, "memory.max", c->job_memory_bytes) < 0 ||

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -33,14 +34,17 @@ static int keep_fd(int fd)
 	return fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, KEPT_FD) : -1;
 }
 
-static void put_score(void)
+int child_reset(int proc_fd)
 {
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	int fd = openat(proc_fd, "self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? write(fd, "0", 1) : -1;
 
-	if (fd < 0 || write(fd, "0", 1) != 1) /* then PID 1's own applies: worse, not wrong */
-		errno = 0;
 	if (fd >= 0)
 		close(fd);
+	fatal_reset();
+	setsid();
+	setpriority(PRIO_PROCESS, 0, 0);
+	return n == 1 ? 0 : -1;
 }
 
 /* In the child. Nothing of PID 1 may stay open: the control connection above all. */
@@ -49,12 +53,9 @@ static void become_worker(struct child_plan *plan, int report_fd, int cgroup_fd)
 	struct worker_env *env = &plan->env;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	if (cgroup_enter(cgroup_fd) < 0)
+	if (cgroup_enter(cgroup_fd) < 0 || child_reset(plan->proc_fd) < 0)
 		_exit(126);
-	put_score();
-	fatal_reset();
 	signal(SIGPIPE, SIG_IGN);
-	setsid();
 	if (!plan->needs_secret)
 		explicit_bzero(plan->secret, WIRE_MAX_SECRET);
 	env->report_fd = keep_fd(report_fd);

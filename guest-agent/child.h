@@ -28,12 +28,19 @@ struct child_plan {
 	child_main *main;
 	struct worker_env env;
 	int cgroup_parent_fd;
+	int proc_fd;            /* /proc */
 	uint32_t pids_max;
 	int epoll_fd;
 	uint64_t epoll_key;
 	int needs_secret;       /* else its copy of the secret is wiped before main */
 	uint8_t *secret;        /* where this process keeps it */
 };
+
+/*
+ * In any forked child of PID 1: give up what belongs to PID 1 alone (handlers, signal mask,
+ * session, priority, the protection from the OOM killer). 0, or -1 with errno.
+ */
+int child_reset(int proc_fd);
 
 void child_init(struct child *c);
 

@@ -107,7 +107,7 @@ static int start_worker(struct agent *a, const char *name, child_main *body, int
 {
 	const struct passwd_user *u = &a->world.user.entry;
 	struct child_plan plan = {
-		.name = name, .main = body, .cgroup_parent_fd = a->cgroups.job_fd,
+		.name = name, .main = body, .cgroup_parent_fd = a->cgroups.job_fd, .proc_fd = a->boot.proc_fd,
 		.pids_max = WORKER_PIDS, .epoll_fd = a->core_epoll_fd, .epoll_key = LOOP_KEY_WORKER,
 		.needs_secret = needs_secret, .secret = a->link.secret,
 	};

@@ -18,7 +18,7 @@
 #include <linux/close_range.h>
 #include <linux/sched.h>
 
-#include "fatal.h"
+#include "child.h"
 #include "wire_msg.h"
 
 static void fail_child(int error_fd, const char *stage)
@@ -29,16 +29,6 @@ static void fail_child(int error_fd, const char *stage)
 	snprintf(e.stage, sizeof(e.stage), "%s", stage);
 	n = write(error_fd, &e, sizeof(e));
 	_exit(n == (ssize_t)sizeof(e) ? 127 : 126);
-}
-
-static int set_score(void)
-{
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-	ssize_t n = fd >= 0 ? write(fd, "0", 1) : -1;
-
-	if (fd >= 0)
-		close(fd);
-	return n == 1 ? 0 : -1;
 }
 
 static int set_descriptors(int output_fd)
@@ -63,13 +53,11 @@ static void become_step(const struct step_plan *plan, int error_fd)
 {
 	char *const *env;
 
-	fatal_reset();
-	setsid();
+	if (child_reset(plan->proc_fd) < 0)
+		fail_child(error_fd, "child_reset");
 	umask(022);
 	if (set_descriptors(plan->output_fd) < 0)
 		fail_child(error_fd, "descriptors");
-	if (set_score() < 0)
-		fail_child(error_fd, "oom_score_adj");
 	if (chdir(plan->job->workspace) < 0)
 		fail_child(error_fd, "chdir to the workspace");
 	if (user_become(&plan->world->user) < 0)

@@ -16,6 +16,7 @@ struct step_plan {
 	const struct job *job;
 	const struct job_step *step;
 	int cgroup_fd;  /* the step's */
+	int proc_fd;    /* /proc */
 	int output_fd;  /* becomes 1 and 2 */
 };
 

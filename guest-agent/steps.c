@@ -105,6 +105,7 @@ static int start(struct agent *a, const struct job_step *step, struct fail *f)
 	if (cgroup_make(a->cgroups.job_fd, name, a->cgroups.step_pids, &s->cgroup_fd, f) < 0)
 		return -1;
 	plan.cgroup_fd = s->cgroup_fd;
+	plan.proc_fd = a->boot.proc_fd;
 	plan.output_fd = output_writer(&a->output, a->boot.proc_fd);
 	if (plan.output_fd < 0)
 		return fail_errno(f, WIRE_CLASS_AGENT, "cannot open the pipe of the log");

@@ -4,5 +4,6 @@ $(B)/bin/kiln-agent $(B)/share/agent.cpio &: FORCE
 	@prefix=$$(guest-agent/deps/build.sh | tail -n 1) && \
 		$(MAKE) --no-print-directory -f mk/agent.mk B=$(B) AGENT_PREFIX="$$prefix" agent
 
-.PHONY: FORCE
+.PHONY: agent FORCE
+agent: $(B)/bin/kiln-agent $(B)/share/agent.cpio ## build the static agent and its initramfs
 FORCE:
