@@ -51,11 +51,12 @@ int child_reset(int proc_fd)
 static void become_worker(struct child_plan *plan, int report_fd, int cgroup_fd)
 {
 	struct worker_env *env = &plan->env;
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	if (cgroup_enter(cgroup_fd) < 0 || child_reset(plan->proc_fd) < 0)
 		_exit(126);
-	signal(SIGPIPE, SIG_IGN);
+	sigaction(SIGPIPE, &ignore, NULL); /* libraries write to sockets */
 	if (!plan->needs_secret)
 		explicit_bzero(plan->secret, WIRE_MAX_SECRET);
 	env->report_fd = keep_fd(report_fd);
