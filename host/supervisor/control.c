@@ -428,7 +428,7 @@ static int wait_ms(const struct control *c)
 
 static int loop(struct control *c, struct err *e)
 {
-	while (c->state != CONTROL_DONE) {
+	for (advance(c); c->state != CONTROL_DONE; advance(c)) {
 		struct pollfd p[9 + CTL_CLIENTS + 1] = {
 			{ .fd = c->signal_fd, .events = POLLIN },
 			{ .fd = c->link_fd, .events = POLLIN },
@@ -449,7 +449,6 @@ static int loop(struct control *c, struct err *e)
 		check_ctl(c, clock_mono_ms());
 		check_children(c);
 		check_deadlines(c, clock_mono_ms());
-		advance(c);
 	}
 	return 0;
 }

@@ -24,6 +24,7 @@
 #include "qemu_argv.h"
 
 #define VERSION_DEADLINE_MS 10000
+#define VERSION_WORDS "QEMU emulator version "
 #define PROBE_WORD "kiln-probe"
 
 int probe_open_file(const char *path, const char *setting, const char *remedy, struct child_id id,
@@ -81,8 +82,9 @@ static int ask_version(char *qemu, struct child_id id, struct probe_verdict *v, 
 
 	if (program_run(&spec, VERSION_DEADLINE_MS, &out, e) < 0)
 		return -1;
-	at = strstr(out.text, "version ");
-	if (out.status != 0 || !at || sscanf(at + 8, "%31[0-9.]", v->version) != 1)
+	at = strstr(out.text, VERSION_WORDS);
+	if (out.status != 0 || !at ||
+	    sscanf(at + strlen(VERSION_WORDS), "%31[0-9.]", v->version) != 1)
 		return err_field(e, "vmm", "qemu", "%s --version %s and says: %.200s", qemu,
 				 child_status_text(out.status, how, sizeof(how)), out.text);
 	return 0;
@@ -173,7 +175,8 @@ static int settle_accel(const struct supjob *job, char *qemu, struct child_id id
 	if (!kvm_reachable(id, &id.extra_gid, why, sizeof(why))) {
 		snprintf(f->reason, sizeof(f->reason), "%s", why);
 	} else {
-		if (!v->kvm_tried) {
+		/* An operator who insists on KVM may have mended it since. */
+		if (!v->kvm_tried || (!v->kvm && job->vmm.accel == SUPJOB_ACCEL_KVM)) {
 			if (boot_probe(job, qemu, id, v, e) < 0)
 				return -1;
 			probe_cache_store(cache, v);

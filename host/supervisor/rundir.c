@@ -43,6 +43,7 @@ int rundir_open(struct rundir *d, const char *path, struct err *e)
 	if (faccessat(d->fd, "result.json", F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
 	    faccessat(d->fd, "run.json", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return err_set(e, "used", "%s was used by a build before", path);
+	d->ours = true;
 	return 0;
 }
 
@@ -181,7 +182,7 @@ int rundir_write_result(const struct rundir *d, const struct supjob *job,
 
 void rundir_close(struct rundir *d)
 {
-	if (d->fd >= 0) {
+	if (d->ours) {
 		fileio_remove_tree(d->fd, "vm", NULL);
 		unlinkat(d->fd, "ctl", 0);
 	}

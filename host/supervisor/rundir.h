@@ -19,6 +19,7 @@ extern const char *const rundir_words[RUNDIR_WORDS];
 
 struct rundir {
 	int fd, lock_fd, vm_fd; /* -1: not open */
+	bool ours;              /* the lock was free and the directory fresh */
 	uid_t owner;            /* of the directory: the caller */
 	uint64_t started_at_ms;
 };
@@ -51,7 +52,7 @@ int rundir_share(struct rundir *d, const struct uid_lease *ids, struct err *e);
 int rundir_write_result(const struct rundir *d, const struct supjob *job,
 			const struct rundir_result *r, struct err *e);
 
-/* Remove vm/ and ctl, close everything; the lock goes last. */
+/* Remove vm/ and ctl if the directory is ours, close everything; the lock goes last. */
 void rundir_close(struct rundir *d);
 
 #endif
