@@ -228,6 +228,7 @@ int conduit_run(const struct supjob *job, int control_fd, int dialer_fd, int lis
 	struct err e = { 0 };
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of write, with words */
 	setlocale(LC_CTYPE, "C.UTF-8"); /* libarchive in the artifact process judges names by it */
 	tame_heap();
 	if (!c)

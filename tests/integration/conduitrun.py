@@ -2,7 +2,6 @@
 import json
 import os
 import queue
-import re
 import subprocess
 import tempfile
 import threading
@@ -49,9 +48,9 @@ class Conduit:
         self.messages, self.seen, self.errors = queue.Queue(), [], []
         threading.Thread(target=self._read_out, daemon=True).start()
         threading.Thread(target=self._read_err, daemon=True).start()
+        pids = self.wait("pids")
+        self.conduit_pid, self.dialer_pid = pids["conduit"], pids["dialer"]
         self.wait("ready")
-        pids = re.search(r"pids (\d+) (\d+)", "".join(self.errors))
-        self.conduit_pid, self.dialer_pid = int(pids[1]), int(pids[2])
 
     def _read_out(self):
         for line in self.proc.stdout:

@@ -42,7 +42,7 @@ def frame(number, payload, reserved=0, length=None):
     return struct.pack("<IHH", len(payload) if length is None else length, number, reserved) + payload
 
 
-def encode(name, **values):
+def encode(name, /, **values):
     """One frame. Missing fields are 0 or empty; limits are not checked (tests break them)."""
     number, fields = MESSAGES[name]
     out = b""
@@ -106,7 +106,7 @@ class Conn:
         self.sock.connect(path)
         self.buf = b""
 
-    def send(self, name, **values):
+    def send(self, name, /, **values):
         self.sock.sendall(encode(name, **values))
 
     def raw(self, data):
@@ -172,7 +172,7 @@ class Guest(Conn):
         self.secret = self.job["secret"]
         return self
 
-    def journal(self, name, **values):
+    def journal(self, name, /, **values):
         self.seq += 1
         self.send(name, seq=self.seq, **values)
 

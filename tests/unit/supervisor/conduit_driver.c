@@ -176,7 +176,8 @@ int main(int argc, char **argv)
 	close(dial[0]);
 	close(dial[1]);
 	close(control[1]);
-	fprintf(stderr, "pids %d %d\n", (int)conduit, (int)dialer);
+	printf("{\"kind\":\"pids\",\"conduit\":%d,\"dialer\":%d}\n", (int)conduit, (int)dialer);
+	fflush(stdout);
 	relay(control[0]);
 	waitpid(conduit, &status, 0);
 	waitpid(dialer, NULL, 0);
