@@ -2,7 +2,7 @@
 SUPERVISOR_SRC := $(addprefix host/supervisor/, \
 	child.c console.c control.c ctl.c linkio.c listener.c probe.c probe_cache.c procs.c program.c \
 	qemu_argv.c rundir.c scratch.c supjob.c uid.c verdict.c vmm.c vmm_qemu.c)
-SUPERVISOR_MAIN :=
+SUPERVISOR_MAIN := host/supervisor/main.c
 # conduit and dialer: the processes that face the guest
 SUPERVISOR_SRC += $(addprefix host/supervisor/, \
 	artifact.c artifact_manifest.c artifact_unpack.c conduit.c conduit_conn.c conduit_control.c \

@@ -4,6 +4,7 @@ Every test boots its own VM with the real kernel, agent and image, unless its na
 VM comes up.
 """
 
+import contextlib
 import copy
 import fcntl
 import json
@@ -348,7 +349,8 @@ def test_ctl_refuses_rubbish(start):
         s.connect(f"/proc/self/fd/{fd}/ctl")
         os.close(fd)
         s.sendall(b"x" * 100000)
-        assert s.recv(100) == b"", "a line without end is dropped"
+        with contextlib.suppress(ConnectionResetError):
+            assert s.recv(100) == b"", "a line without end is dropped"
     assert build.ctl({"cmd": "kill"}) == "ok"
     build.wait()
 
