@@ -21,9 +21,8 @@
 
 #include "artifact_manifest.h"
 #include "artifact_unpack.h"
-#include "cleanup.h"
 #include "lockdown.h"
-#include "log.h"
+#include "wire.h"
 
 #define HEAP_BYTES_MAX (128ull * 1024 * 1024) /* far above what it needs; a bomb ends here */
 
@@ -89,19 +88,45 @@ static void write_empty(const struct artifact_dirs *dirs, int link_fd)
 	manifest_free(m);
 }
 
+static void refuse(int fd, uint16_t code, const char *text)
+{
+	struct wire_msg msg = { .type = WIRE_REFUSED };
+	uint8_t out[256];
+	size_t n;
+
+	msg.u.error.code = code;
+	msg.u.error.message = wire_text(text);
+	if (wire_encode(&msg, out, sizeof(out), &n) == WIRE_OK)
+		send(fd, out, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* last: what became of the stream before, 0 when there was none. */
+static enum artifact_kind on_stream(const struct artifact_dirs *dirs, int fd,
+				    enum artifact_kind last)
+{
+	if (last == ARTIFACT_DELIVERED)
+		refuse(fd, WIRE_CODE_PROTOCOL, "artifacts come once in a build");
+	else if (last == ARTIFACT_LIMIT)
+		refuse(fd, WIRE_CODE_LIMIT, "the limit was reached");
+	else
+		return artifact_unpack(dirs, fd);
+	return last;
+}
+
 static int loop(const struct artifact_dirs *dirs, int link_fd)
 {
 	static struct artifact_msg msg; /* too large for comfort on a stack */
-	int delivered = 0, pass, got;
+	enum artifact_kind last = 0;
+	int pass, got;
 
 	while ((got = artifact_recv(link_fd, &msg, &pass, 1)) >= 0) {
 		if (got > 0 && msg.kind == ARTIFACT_STREAM && pass >= 0)
-			delivered |= artifact_unpack(dirs, pass) == UNPACK_DELIVERED;
+			last = on_stream(dirs, pass, last);
 		if (pass >= 0)
 			close(pass);
 		if (got == 0 || msg.kind != ARTIFACT_END)
 			continue;
-		if (msg.number && !delivered)
+		if (msg.number && last != ARTIFACT_DELIVERED)
 			write_empty(dirs, link_fd);
 		msg = (struct artifact_msg){ .kind = ARTIFACT_ENDED };
 		artifact_send(link_fd, &msg, -1);

@@ -22,7 +22,7 @@
 
 enum artifact_kind {
 	/* conduit -> artifact process */
-	ARTIFACT_STREAM = 1, /* a descriptor rides along: an accepted stream; OPENED is still to be sent */
+	ARTIFACT_STREAM = 1, /* a descriptor rides along: a stream to answer; replaces one that runs */
 	ARTIFACT_END,        /* drop what runs; number 1: write an empty manifest if there is none */
 	/* artifact process -> conduit */
 	ARTIFACT_ALIVE,      /* bytes came from the guest; at most one a second */
@@ -47,7 +47,7 @@ struct artifact_msg {
 struct artifact_link { /* the conduit's side */
 	int fd;                   /* SOCK_SEQPACKET */
 	unsigned opens;           /* streams handed over */
-	int running, delivered, limited, ending, ended;
+	int ending, ended;
 	struct link_totals totals;
 };
 

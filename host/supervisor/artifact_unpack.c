@@ -41,7 +41,6 @@ struct unpack {
 	uint32_t files, refused;    /* files: entries that are not directories */
 	uint32_t made;              /* artifacts/0 … made-1 may exist */
 	int ended;                  /* END came and agreed */
-	int stopped;                /* the conduit has something to say */
 	uint16_t code;              /* for RESET; 0: the stream cannot be spoken to any more */
 	enum artifact_kind failure; /* LIMIT, BROKEN or FAILED; 0: none yet */
 	char words[ERR_TEXT_BYTES + 32];
@@ -101,10 +100,9 @@ static int refill(struct unpack *u)
 			break;
 		if (poll(p, 2, -1) < 0 && errno != EINTR)
 			return fail(u, ARTIFACT_FAILED, 0, "poll: %s", strerror(errno));
-		if (p[1].revents) {
-			u->stopped = 1;
-			return fail(u, ARTIFACT_BROKEN, WIRE_CODE_PEER, "the build ended first");
-		}
+		if (p[1].revents)
+			return fail(u, ARTIFACT_BROKEN, WIRE_CODE_PEER,
+				    "the build ended, or the stream was opened again");
 	}
 	if (n <= 0)
 		return fail(u, ARTIFACT_BROKEN, 0, "the connection was closed before END");
@@ -411,36 +409,32 @@ static void drop(struct unpack *u)
 	enum artifact_kind kind = u->failure;
 	char name[16];
 
-	if (u->code) {
-		reset.u.error.code = u->code;
-		reset.u.error.message = wire_text(u->words);
-		send_frame(u, &reset);
-	}
 	for (uint32_t i = 0; i < u->made; i++) {
 		snprintf(name, sizeof(name), "%" PRIu32, i);
 		unlinkat(u->dirs->files_fd, name, 0); /* gaps: entries that are no files */
 	}
-	if (u->stopped)
-		return;
 	snprintf(u->note.text, sizeof(u->note.text), "%s", u->words);
 	tell(u, kind);
+	if (u->code == 0)
+		return;
+	reset.u.error.code = u->code;
+	reset.u.error.message = wire_text(u->words);
+	send_frame(u, &reset);
 }
 
-enum unpack_verdict artifact_unpack(const struct artifact_dirs *dirs, int fd)
+enum artifact_kind artifact_unpack(const struct artifact_dirs *dirs, int fd)
 {
 	struct unpack *u = calloc(1, sizeof(*u));
-	enum unpack_verdict verdict = UNPACK_DROPPED;
+	enum artifact_kind verdict = ARTIFACT_DELIVERED;
 
 	if (!u)
-		return UNPACK_DROPPED;
+		return ARTIFACT_FAILED;
 	u->dirs = dirs;
 	u->fd = fd;
-	if (begin(u) == 0 && read_entries(u) == 0 && deliver(u) == 0)
-		verdict = UNPACK_DELIVERED;
-	else
+	if (begin(u) < 0 || read_entries(u) < 0 || deliver(u) < 0) {
+		verdict = u->failure;
 		drop(u);
-	if (u->stopped)
-		verdict = UNPACK_STOPPED;
+	}
 	tarin_free(u->tar);
 	manifest_free(u->manifest);
 	EVP_MD_CTX_free(u->stream_hash);

@@ -16,13 +16,10 @@ struct artifact_dirs {
 	struct supjob_limits limits;
 };
 
-enum unpack_verdict {
-	UNPACK_DELIVERED, /* told as ARTIFACT_DELIVERED */
-	UNPACK_DROPPED,   /* told as LIMIT, BROKEN or FAILED; nothing is kept */
-	UNPACK_STOPPED    /* a message of the conduit waits on link_fd; nothing is kept */
-};
-
-/* fd: the stream, stays the caller's. */
-enum unpack_verdict artifact_unpack(const struct artifact_dirs *dirs, int fd);
+/*
+ * fd: the stream, stays the caller's. Returns what the conduit was told: ARTIFACT_DELIVERED, or
+ * LIMIT, BROKEN or FAILED, when nothing is kept. BROKEN also when a message of the conduit waits.
+ */
+enum artifact_kind artifact_unpack(const struct artifact_dirs *dirs, int fd);
 
 #endif

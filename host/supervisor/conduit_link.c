@@ -105,13 +105,8 @@ void link_open_artifacts(struct conduit *c, struct conn *conn)
 	struct artifact_msg msg = { .kind = ARTIFACT_STREAM };
 	struct artifact_link *a = &c->artifact;
 
-	if (a->limited || a->opens >= 2) {
+	if (a->opens >= 2) {
 		conn_end(c, conn, WIRE_REFUSED, WIRE_CODE_LIMIT, "no more artifacts are taken");
-		return;
-	}
-	if (a->running || a->delivered) {
-		conn_end(c, conn, WIRE_REFUSED, WIRE_CODE_PROTOCOL,
-			 "artifacts come once in a build");
 		return;
 	}
 	if (artifact_send(a->fd, &msg, conn->fd) < 0) {
@@ -119,7 +114,6 @@ void link_open_artifacts(struct conduit *c, struct conn *conn)
 		return;
 	}
 	a->opens++;
-	a->running = 1;
 	conn_close(c, conn); /* our copy: the connection lives on in the artifact process */
 }
 
@@ -133,8 +127,6 @@ static int on_refused(struct conduit *c, const struct artifact_msg *msg, struct 
 
 static int on_delivered(struct conduit *c, const struct artifact_msg *msg, struct err *e)
 {
-	c->artifact.delivered = 1;
-	c->artifact.running = 0;
 	c->artifact.totals = msg->totals;
 	if (msg->totals.refused)
 		conduit_line(c, "%u artifacts were refused; the events name them", msg->totals.refused);
@@ -161,16 +153,12 @@ static void on_artifact(struct conduit *c, const struct artifact_msg *msg)
 		rc = on_delivered(c, msg, &e);
 		break;
 	case ARTIFACT_LIMIT:
-		c->artifact.limited = 1;
-		c->artifact.running = 0;
 		conduit_line(c, "%s", msg->text);
 		break;
 	case ARTIFACT_BROKEN:
-		c->artifact.running = 0;
 		conduit_line(c, "the artifacts did not arrive: %s", msg->text);
 		break;
 	case ARTIFACT_FAILED:
-		c->artifact.running = 0;
 		rc = err_set(&e, "io", "%s", msg->text);
 		break;
 	case ARTIFACT_ENDED:
