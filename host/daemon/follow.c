@@ -64,7 +64,7 @@ static void wake(struct follower *f)
 	if (!f->suspended)
 		return;
 	f->suspended = 0;
-	MHD_resume_connection(f->conn);
+	httpd_resume(f->feed->fs->k->httpd, f->conn);
 }
 
 static void wake_all(struct feed *feed)

@@ -340,10 +340,11 @@ static void on_ready(uv_poll_t *p, int status, int events)
 	run_listener(p->data);
 }
 
-void httpd_run(struct httpd *h)
+void httpd_resume(struct httpd *h, struct MHD_Connection *conn)
 {
+	MHD_resume_connection(conn);
 	for (unsigned i = 0; i < h->count; i++)
-		run_listener(&h->listeners[i]);
+		uv_timer_start(&h->listeners[i].timer, on_due, 0, 0);
 }
 
 static int add_listener(struct httpd *h, int fd, int tcp, struct err *e)

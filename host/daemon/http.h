@@ -67,8 +67,11 @@ void reply_file(struct request *r, int fd, off_t size, const char *content_type,
 int httpd_start(struct kilnd *k, struct httpd **out, struct err *e);
 /* No new connections. */
 void httpd_quiesce(struct httpd *h);
-/* Let every listener do what is due now. */
-void httpd_run(struct httpd *h);
+/*
+ * Wake a suspended connection: it goes on in the next turn of the loop. (libmicrohttpd has no
+ * descriptor that would say so when it runs without a thread of its own.)
+ */
+void httpd_resume(struct httpd *h, struct MHD_Connection *conn);
 /* Ends every connection. No request may be held any more. */
 void httpd_stop(struct httpd *h);
 

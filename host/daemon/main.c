@@ -128,7 +128,6 @@ static void linger(struct kilnd *k)
 
 	uv_timer_init(k->loop, &t);
 	uv_timer_start(&t, on_lingered, STOP_LINGER_MS, 0);
-	httpd_run(k->httpd);
 	uv_run(k->loop, UV_RUN_DEFAULT);
 	uv_close((uv_handle_t *)&t, NULL);
 	uv_run(k->loop, UV_RUN_NOWAIT);

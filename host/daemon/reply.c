@@ -62,7 +62,7 @@ void reply_response(struct request *r, unsigned status, struct MHD_Response *res
 	r->answer_status = status;
 	if (r->held) {
 		r->held = 0;
-		MHD_resume_connection(r->conn);
+		httpd_resume(r->k->httpd, r->conn);
 	}
 }
 
