@@ -66,7 +66,8 @@ static json_t *row_of(const struct config *cfg, const char *id)
 
 	if (builddir_open(cfg, id, &dirfd, NULL) < 0 || builddir_process(dirfd, &run, &pid, NULL) < 0)
 		return NULL;
-	if (pid > 0) {
+	/* With the verdict written the build is over, though its process may still be ending. */
+	if (pid > 0 && faccessat(dirfd, "result.json", F_OK, 0) < 0) {
 		pid_t vmm = (pid_t)json_integer_value(json_object_get(run, "vmm_pid"));
 
 		last_state(dirfd, state, sizeof(state));

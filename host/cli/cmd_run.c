@@ -181,7 +181,7 @@ static int fetch_artifacts(struct run *r, char *where, size_t n, struct err *e)
 	if (rc == 0)
 		rc = extract_manifest(&x, manifest, e);
 	json_decref(manifest);
-	if (rc == 0)
+	if (rc == 0 && (x.files > 0 || verdict_status(r->result) == 0))
 		snprintf(where, n, ", %zu artifact%s in %s%s", x.files, x.files == 1 ? "" : "s",
 			 strcmp(target, PACK_OUT) == 0 ? "./" : "", target);
 	return rc;

@@ -42,18 +42,6 @@ void events_text_step(const json_t *event, char *name, size_t n, struct term *te
 		     "<== step %lld: %s after %s, peak memory %s", index, how, took, peak);
 }
 
-static void vm(const json_t *ev, struct term *term)
-{
-	if (json_is_true(json_object_get(ev, "emulated")))
-		term_say(term, TERM_PLAIN, "VM by %s %s with %s: emulated, slow, and no security boundary; "
-			 "deadlines times %lld%s%s", text(ev, "vmm"), text(ev, "version"),
-			 text(ev, "accel"), number(ev, "emulation_factor"),
-			 *text(ev, "reason") ? "; " : "", text(ev, "reason"));
-	else
-		term_say(term, TERM_DIM, "VM by %s %s with %s", text(ev, "vmm"), text(ev, "version"),
-			 text(ev, "accel"));
-}
-
 static void state(const json_t *ev, struct term *term)
 {
 	static const struct { const char *state, *words; } known[] = {
@@ -84,15 +72,6 @@ static void source(const json_t *ev, struct term *term)
 			 text(ev, "ref"));
 }
 
-static void artifacts(const json_t *ev, struct term *term)
-{
-	char size[32];
-
-	term_size((unsigned long long)number(ev, "bytes"), size, sizeof(size));
-	term_say(term, TERM_DIM, "%lld artifacts, %s%s", number(ev, "files"), size,
-		 number(ev, "refused") > 0 ? ", some were refused" : "");
-}
-
 static void refused(const json_t *ev, struct term *term)
 {
 	term_say(term, TERM_PLAIN, "artifact refused: %s: %s", text(ev, "path"), text(ev, "reason"));
@@ -117,8 +96,9 @@ void events_text_progress(const json_t *event, struct term *term)
 		const char *type;
 		void (*show)(const json_t *, struct term *);
 	} shown[] = {
-		{ "vm", vm }, { "state", state }, { "hello", hello }, { "source", source },
-		{ "artifacts", artifacts }, { "artifact_refused", refused },
+		/* VM and artifacts are in the log already, in the host's and the agent's words. */
+		{ "state", state }, { "hello", hello }, { "source", source },
+		{ "artifact_refused", refused },
 		{ "log_truncated", truncated }, { "cancel", cancel },
 	};
 

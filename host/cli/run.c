@@ -23,6 +23,8 @@
 #include "fileio.h"
 #include "follow.h"
 
+#define ENDING_MS 5000
+
 static int make_directory(struct run *r, char path[PATH_MAX], struct err *e)
 {
 	const struct config *cfg = r->cli->cfg;
@@ -154,6 +156,8 @@ int run_follow(struct run *r, struct supervise *s, struct err *e)
 		return -1;
 	rc = loop(r, s, f, signal_fd, e);
 	follow_close(f);
+	/* The verdict is the last thing a supervisor writes: it is ending now. */
+	poll(&(struct pollfd){ s->pidfd, POLLIN, 0 }, 1, ENDING_MS);
 	waitpid(s->pid, NULL, WNOHANG);
 	return rc;
 }

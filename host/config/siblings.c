@@ -29,11 +29,15 @@ static int find(const char *const *formats, const char *name, char *buf, size_t 
 
 	own_dir(dir, sizeof(dir));
 	for (size_t i = 0; formats[i]; i++) {
-		const char *at = formats[i][0] == '/' ? "" : dir;
-		const char *slash = formats[i][0] == '/' ? "" : "/";
+		const char *rest = formats[i];
+		size_t at = rest[0] == '/' ? 0 : strlen(dir);
 
-		if (snprintf(path, sizeof(path), "%s%s%s%s", at, slash, formats[i], name) >=
-		    (int)sizeof(path))
+		/* "../" is taken off here: the path is shown to people. */
+		for (; strncmp(rest, "../", 3) == 0; rest += 3)
+			while (at > 0 && dir[--at] != '/')
+				;
+		if (snprintf(path, sizeof(path), "%.*s%s%s%s", (int)at, dir, rest[0] == '/' ? "" : "/", rest,
+			     name) >= (int)sizeof(path))
 			return -1;
 		if ((i == 0 || access(path, F_OK) == 0) &&
 		    snprintf(buf, n, "%s", path) >= (int)n)
