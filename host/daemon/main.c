@@ -20,6 +20,7 @@
 #include "follow.h"
 #include "http.h"
 #include "log.h"
+#include "notify.h"
 #include "probe.h"
 #include "route.h"
 #include "run.h"
@@ -175,6 +176,7 @@ static int serve(struct kilnd *k, struct err *e)
 	rc = begin(k, e);
 	if (rc == 0) {
 		log_line(LOG_LEVEL_INFO, NULL, "kilnd %s is ready", KILN_VERSION);
+		notify_ready();
 		uv_run(&loop, UV_RUN_DEFAULT);
 	}
 	uv_close((uv_handle_t *)&term, NULL);

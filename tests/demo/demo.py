@@ -12,6 +12,7 @@ import platform
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -122,19 +123,20 @@ def check(ok, text):
 
 
 def start_kilnd(a, home, config):
-    log = open(f"{home}/kilnd.log", "w", encoding="utf-8")
-    p = subprocess.Popen([f"{a.build}/bin/kilnd", "--config", config, "--ready-fd", str(log_ready(home))],
-                         stderr=log, stdin=subprocess.DEVNULL, pass_fds=(log_ready.w,))
-    os.close(log_ready.w)
-    if os.read(log_ready.r, 1) != b"\n":
-        p.wait()
-        sys.exit("kilnd did not start:\n" + open(log.name, encoding="utf-8").read())
-    return p
-
-
-def log_ready(_home):
-    log_ready.r, log_ready.w = os.pipe()
-    return log_ready.w
+    """kilnd says that it is ready the way it says so to systemd: a datagram to $NOTIFY_SOCKET."""
+    ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ready.bind(f"{home}/ready")
+    ready.settimeout(0.5)
+    with open(f"{home}/kilnd.log", "w", encoding="utf-8") as log:
+        p = subprocess.Popen([f"{a.build}/bin/kilnd", "--config", config], stderr=log,
+                             stdin=subprocess.DEVNULL, env=dict(os.environ, NOTIFY_SOCKET=f"{home}/ready"))
+    while p.poll() is None:
+        try:
+            ready.recv(64)
+            return p
+        except socket.timeout:
+            continue
+    sys.exit("kilnd did not start:\n" + open(f"{home}/kilnd.log", encoding="utf-8").read())
 
 
 def main():
@@ -218,7 +220,6 @@ egress:
 
 
 def free_port():
-    import socket
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
