@@ -32,11 +32,12 @@
 
 #define SPARE_FD 64 /* descriptors are parked from here on while they are put in order */
 
-enum stage { STAGE_FDS, STAGE_CWD, STAGE_RLIMIT, STAGE_UID, STAGE_PARENT, STAGE_EXEC };
+enum stage { STAGE_FDS, STAGE_CWD, STAGE_NETWORK, STAGE_RLIMIT, STAGE_UID, STAGE_PARENT, STAGE_EXEC };
 
 static const char *const stage_words[] = {
 	[STAGE_FDS] = "cannot pass its descriptors",
 	[STAGE_CWD] = "cannot enter its directory",
+	[STAGE_NETWORK] = "cannot leave the network",
 	[STAGE_RLIMIT] = "cannot set its limits",
 	[STAGE_UID] = "cannot change its uid",
 	[STAGE_PARENT] = "lost its parent",
@@ -90,6 +91,14 @@ static int set_limits(const struct child_spec *s)
 	    limit(RLIMIT_FSIZE, s->fsize_bytes) < 0 || limit(RLIMIT_NPROC, s->nproc) < 0)
 		return -1;
 	return 0;
+}
+
+/* A container's root may not; then the child's own sandbox has to do. */
+static int leave_network(const struct child_spec *s)
+{
+	if (!s->no_network || geteuid() != 0 || unshare(CLONE_NEWNET | CLONE_NEWIPC) == 0)
+		return 0;
+	return errno == EPERM ? 0 : -1;
 }
 
 static int become(const struct child_id *id)
@@ -152,6 +161,9 @@ static _Noreturn void run_child(const struct child_spec *s, pid_t parent, int re
 		goto fail;
 	if (exec_fd >= 0)
 		fcntl(exec_fd = 3 + (int)s->keeps, F_SETFD, FD_CLOEXEC);
+	stage = STAGE_NETWORK;
+	if (leave_network(s) < 0)
+		goto fail;
 	stage = STAGE_RLIMIT;
 	if (set_limits(s) < 0)
 		goto fail;

@@ -41,6 +41,7 @@ struct child_spec {
 	unsigned keeps;
 	int cwd_fd;                 /* -1: / */
 	struct child_id id;
+	bool no_network;            /* as root: network and IPC namespaces of its own, with nothing in them */
 	uint64_t nofile, fsize_bytes, nproc; /* rlimits, 0: as inherited; core is always 0 */
 
 	/* Either a program: argv[0] is its path; what the uid cannot reach by path is executed

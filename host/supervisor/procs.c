@@ -94,7 +94,7 @@ static int start_console(struct control *c, struct err *e)
 		return err_errno(e, "host", "cannot create console.log");
 	struct child_spec spec = { .name = "console", .stdio = { -1, -1, STDERR_FILENO },
 				   .keep = { in, out }, .keeps = 2, .cwd_fd = -1, .id = c->ids.others,
-				   .nofile = 16, .fsize_bytes = c->job->limits.console_bytes,
+				   .no_network = true, .nofile = 16, .fsize_bytes = c->job->limits.console_bytes,
 				   .body = console_child, .arg = c->job };
 	return child_start(&spec, &c->console, e);
 }
@@ -118,7 +118,7 @@ static int start_dialer_and_conduit(struct control *c, struct err *e)
 	struct child_spec conduit = { .name = "conduit", .stdio = { -1, -1, STDERR_FILENO },
 				      .keep = { conduit_link, dial_a, c->vmm.listen_fd, c->dir->fd },
 				      .keeps = 4, .cwd_fd = -1, .id = c->ids.conduit,
-				      .nofile = CONDUIT_NOFILE, .body = conduit_body, .arg = c->job };
+				      .no_network = true, .nofile = CONDUIT_NOFILE, .body = conduit_body, .arg = c->job };
 	if (c->job->source_fd >= 0)
 		conduit.keep[conduit.keeps++] = c->job->source_fd;
 	if (child_start(&dialer, &c->dialer, e) < 0 || child_start(&conduit, &c->conduit, e) < 0)

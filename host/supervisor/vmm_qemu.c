@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/param.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -78,8 +79,8 @@ static int open_vsock(struct vmm *v, int out_fd, struct err *e)
 	char socket[] = QEMU_VHOST_SOCKET, uds_opt[] = "--uds-path", uds[] = QEMU_UDS;
 	char *argv[] = { v->helper_path, cid_opt, cid, socket_opt, socket, uds_opt, uds, NULL };
 	struct child_spec spec = { .name = "vhost-device-vsock", .stdio = { -1, out_fd, out_fd },
-				   .cwd_fd = v->dir_fd, .id = v->ids->others, .nofile = VMM_NOFILE,
-				   .argv = argv };
+				   .cwd_fd = v->dir_fd, .id = v->ids->others, .no_network = true,
+				   .nofile = VMM_NOFILE, .argv = argv };
 
 	if (v->facts.kernel_vsock)
 		return 0;
@@ -124,7 +125,8 @@ static int start(struct vmm *v, int out_fd, struct err *e)
 		.kvm = v->facts.kvm, .kernel_vsock = v->facts.kernel_vsock, .guest_cid = v->guest_cid,
 		.port = v->port, .vcpus = job->machine.vcpus, .memory_mib = job->machine.memory_mib };
 	struct child_spec spec = { .name = "qemu", .stdio = { -1, out_fd, out_fd },
-				   .cwd_fd = v->dir_fd, .id = v->ids->others, .nofile = VMM_NOFILE,
+				   .cwd_fd = v->dir_fd, .id = v->ids->others, .no_network = true,
+				   .nofile = VMM_NOFILE,
 				   .keep = { out_fd, v->kernel_fd, v->initramfs_fd, v->image_fd },
 				   .keeps = 4 };
 	struct qemu_argv argv;
@@ -133,6 +135,8 @@ static int start(struct vmm *v, int out_fd, struct err *e)
 		return -1;
 	spec.argv = argv.arg;
 	spec.id.extra_gid = v->facts.kvm_gid;
+	/* The largest files it has: the scratch disk, and the memory where that is a memfd. */
+	spec.fsize_bytes = ((uint64_t)MAX(job->machine.disk_mib, job->machine.memory_mib) + 1) << 20;
 	if (spec.id.drop)
 		spec.nproc = VMM_NPROC;
 	if (v->facts.kernel_vsock)

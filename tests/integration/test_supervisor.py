@@ -237,7 +237,8 @@ def test_any_own_process_killed_is_host(start):
     for build, word in zip(builds, ("dialer", "conduit")):
         result = build.wait()
         assert result["class"] == "host", result
-        assert result["message"] == f"the {word} process was killed by signal 9 (Killed)"
+        # the conduit may notice the dialer's end before control does
+        assert word in result["message"]
         assert_left_nothing(build)
 
 
@@ -381,6 +382,10 @@ def test_two_at_once_each_with_its_uid(start):
         assert (mode.st_uid, mode.st_gid, mode.st_mode & 0o7777) == (0, uid, 0o1770)
         qemu = process(build, "qemu-system-x86")
         assert status_of(qemu)["Seccomp"] == ["2"]
+        ours = os.readlink("/proc/self/ns/net")
+        outside = {name for pid, name in build.processes()
+                   if os.readlink(f"/proc/{pid}/ns/net") == ours}
+        assert not outside & {"qemu-system-x86", "vhost-device-vs"}
         environment = open(f"/proc/{qemu}/environ").read()
         assert "KILN" not in environment and "HOME" not in environment
         for build_ in builds:
