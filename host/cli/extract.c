@@ -206,6 +206,22 @@ static int put_entries(struct extract *x, int top, const json_t *files, int link
 	return 0;
 }
 
+/* Never throw away where the person stands, or lives. */
+static int is_dear(const char *target)
+{
+	_cleanup_free_ char *real = realpath(target, NULL), *cwd = realpath(".", NULL);
+	const char *home = getenv("HOME");
+	_cleanup_free_ char *own = home ? realpath(home, NULL) : NULL;
+	const char *dear[] = { cwd, own };
+	size_t n = real ? strlen(real) : 0;
+
+	for (size_t i = 0; i < 2; i++)
+		if (n > 0 && dear[i] && strncmp(dear[i], real, n) == 0 &&
+		    (n == 1 || dear[i][n] == '/' || dear[i][n] == '\0'))
+			return 1;
+	return 0;
+}
+
 int extract_check(const struct extract *x, struct err *e)
 {
 	_cleanup_dir_ DIR *d = NULL;
@@ -216,6 +232,9 @@ int extract_check(const struct extract *x, struct err *e)
 		return errno == ENOENT ? 0 : err_errno(e, "io", "cannot look at %s", x->target);
 	if (!S_ISDIR(st.st_mode))
 		return err_set(e, "exists", "%s is there and is not a directory", x->target);
+	if (is_dear(x->target))
+		return err_set(e, "exists", "%s holds the current or the home directory: it is not "
+			       "replaced", x->target);
 	if (x->replace)
 		return 0;
 	d = opendir(x->target);

@@ -137,7 +137,7 @@ int main(int argc, char **argv)
 	struct err e = { 0 };
 
 	/* A reader that went away is an error of write(2), not the end of this process. */
-	signal(SIGPIPE, SIG_IGN);
+	sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
 	term_init(&c.term, 0);
 	if (config_take_flags(&c.flags, &argc, argv, &e) < 0)
 		return cli_fail(&c, &e);
