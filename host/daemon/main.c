@@ -7,6 +7,7 @@
  * adopts them. What was accepted is stored before it is answered, so nothing needs saving.
  */
 #include <fcntl.h>
+#include <locale.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -220,6 +221,7 @@ int main(int argc, char **argv)
 	int rc;
 
 	fill_low_descriptors();
+	setlocale(LC_CTYPE, "C.UTF-8"); /* names of artifacts are UTF-8: libarchive looks here */
 	mallopt(M_ARENA_MAX, 1); /* two threads, one of them idle: a second arena is only waste */
 	if (config_take_flags(&flags, &argc, argv, &e) < 0)
 		return fail(&e, 2);

@@ -221,6 +221,12 @@ class Kilnd:
         assert r.json["status"] == "queued"
         return r.json["build_id"]
 
+    def hold(self, **job):
+        """A build whose stand-in has begun and waits for orders."""
+        build_id = self.submit(HOLD="1", **job)
+        self.order(build_id, cmd="nothing")
+        return build_id
+
     def show(self, build_id):
         r = self.get("/build/" + build_id)
         assert r.status == 200, r.body
@@ -251,15 +257,23 @@ class Kilnd:
     def build_dir(self, build_id):
         return self.dir / "builds" / build_id
 
+    def _ctl(self, build_id):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(DEADLINE_S)
+        try:
+            fd = os.open(self.build_dir(build_id), os.O_RDONLY)
+            try:
+                s.connect(f"/proc/self/fd/{fd}/ctl")
+            finally:
+                os.close(fd)
+        except (FileNotFoundError, ConnectionRefusedError):
+            s.close()
+            return None
+        return s
+
     def order(self, build_id, **command):
         """One order over ctl; returns when the stand-in has done it."""
-        path = self.build_dir(build_id) / "ctl"
-        until("ctl", path.exists)
-        fd = os.open(path.parent, os.O_RDONLY)
-        with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(DEADLINE_S)
-            s.connect(f"/proc/self/fd/{fd}/ctl")
-            os.close(fd)
+        with until("ctl", lambda: self._ctl(build_id)) as s:
             s.sendall(json.dumps(command).encode() + b"\n")
             s.shutdown(socket.SHUT_WR)
             assert s.makefile().readline() == "ok\n"
