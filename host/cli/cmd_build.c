@@ -7,7 +7,7 @@
 #include "cli.h"
 #include "job.h"
 #include "jobopts.h"
-#include "verdict.h"
+#include "outcome.h"
 
 static const struct opt options[] = {
 	JOBOPTS_ROWS,
@@ -33,13 +33,13 @@ static int follow(struct cli *c, struct api *api, const char *id, struct err *e)
 	logview_fini(&view);
 	if (rc < 0)
 		return -1;
-	rc = verdict_status(build);
+	rc = outcome_status(build);
 	if (rc == CLI_OK) {
 		term_say(&c->term, TERM_GOOD, "ok; `kiln artifacts %s` fetches what it left", id);
 	} else {
-		if (*verdict_advice(build, id, advice, sizeof(advice)))
+		if (*outcome_advice(build, id, advice, sizeof(advice)))
 			term_say(&c->term, TERM_PLAIN, "try: %s", advice);
-		term_say(&c->term, TERM_BAD, "failed: %s", verdict_text(build, text, sizeof(text)));
+		term_say(&c->term, TERM_BAD, "failed: %s", outcome_text(build, text, sizeof(text)));
 	}
 	json_decref(build);
 	return rc;

@@ -12,7 +12,7 @@
 #include "cli.h"
 #include "fileio.h"
 #include "follow.h"
-#include "verdict.h"
+#include "outcome.h"
 
 #define CONSOLE_MAX (1u << 30)
 
@@ -52,13 +52,13 @@ static int conclude(struct cli *c, json_t *result, const char *id)
 	}
 	if (opt_get(&c->opts, "--json"))
 		put_result(c, result);
-	status = verdict_status(result);
+	status = outcome_status(result);
 	if (status == CLI_OK) {
 		term_say(&c->term, TERM_GOOD, "ok");
 		return CLI_OK;
 	}
-	term_say(&c->term, TERM_BAD, "failed: %s", verdict_text(result, text, sizeof(text)));
-	if (*verdict_advice(result, id, advice, sizeof(advice)))
+	term_say(&c->term, TERM_BAD, "failed: %s", outcome_text(result, text, sizeof(text)));
+	if (*outcome_advice(result, id, advice, sizeof(advice)))
 		term_say(&c->term, TERM_PLAIN, "try: %s", advice);
 	return opt_get(&c->opts, "--follow") ? status : CLI_OK;
 }

@@ -18,7 +18,7 @@
 #include "jobopts.h"
 #include "pack.h"
 #include "run.h"
-#include "verdict.h"
+#include "outcome.h"
 
 static const struct opt options[] = {
 	JOBOPTS_ROWS,
@@ -181,7 +181,7 @@ static int fetch_artifacts(struct run *r, char *where, size_t n, struct err *e)
 	if (rc == 0)
 		rc = extract_manifest(&x, manifest, e);
 	json_decref(manifest);
-	if (rc == 0 && (x.files > 0 || verdict_status(r->result) == 0))
+	if (rc == 0 && (x.files > 0 || outcome_status(r->result) == 0))
 		snprintf(where, n, ", %zu artifact%s in %s%s", x.files, x.files == 1 ? "" : "s",
 			 strcmp(target, PACK_OUT) == 0 ? "./" : "", target);
 	return rc;
@@ -191,7 +191,7 @@ static int conclude(struct run *r, uint64_t started_ms, struct err *e)
 {
 	char text[1400], took[32], where[PATH_MAX + 64], advice[256];
 	struct term *t = &r->cli->term;
-	int status = verdict_status(r->result);
+	int status = outcome_status(r->result);
 
 	if (r->view->json) {
 		json_object_set_new(r->result, "type", json_string("result"));
@@ -212,9 +212,9 @@ static int conclude(struct run *r, uint64_t started_ms, struct err *e)
 	}
 	if (*where)
 		term_say(t, TERM_PLAIN, "%s", where + 2);
-	if (*verdict_advice(r->result, r->id, advice, sizeof(advice)))
+	if (*outcome_advice(r->result, r->id, advice, sizeof(advice)))
 		term_say(t, TERM_PLAIN, "try: %s", advice);
-	term_say(t, TERM_BAD, "failed: %s", verdict_text(r->result, text, sizeof(text)));
+	term_say(t, TERM_BAD, "failed: %s", outcome_text(r->result, text, sizeof(text)));
 	return status;
 }
 

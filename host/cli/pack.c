@@ -88,8 +88,9 @@ static long count_changes(const char *dir)
 
 	if (is_foreign(dir) || gitrun(dir, 0, args, LIST_BYTES_MAX, &text, &len, NULL) < 0)
 		return -1;
-	for (size_t i = 0; i < len; i++)
-		count += text[i] == '\0';
+	/* "XY path", each with a NUL behind it. */
+	for (const char *p = text; p < text + len; p += strlen(p) + 1)
+		count += strlen(p) > 3 && strncmp(p + 3, PACK_OUT "/", sizeof(PACK_OUT)) != 0;
 	return count;
 }
 

@@ -45,9 +45,8 @@ int pack_tar_open(int fd, struct pack_result *r, struct pack_tar **out, struct e
 	archive_write_set_format_pax(t->archive);
 	archive_write_set_bytes_per_block(t->archive, 64 * 1024);
 	archive_write_set_bytes_in_last_block(t->archive, 1);
-	/* Names are bytes here: kept as they are, whatever the locale. */
-	if (archive_write_set_options(t->archive, "hdrcharset=BINARY") != ARCHIVE_OK ||
-	    archive_write_open_fd(t->archive, fd) != ARCHIVE_OK) {
+	/* A name that the locale cannot turn into UTF-8 is kept as bytes (hdrcharset=BINARY). */
+	if (archive_write_open_fd(t->archive, fd) != ARCHIVE_OK) {
 		err_set(e, "io", "cannot write the source tar: %s", archive_error_string(t->archive));
 		pack_tar_free(t);
 		return -1;

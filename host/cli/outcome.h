@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verdict.h - result.json in one sentence and one exit status. */
-#ifndef KILN_VERDICT_H
-#define KILN_VERDICT_H
+/* outcome.h - result.json in one sentence and one exit status. */
+#ifndef KILN_OUTCOME_H
+#define KILN_OUTCOME_H
 
 #include <jansson.h>
 #include <stddef.h>
@@ -10,12 +10,12 @@
  * 0 for ok; for user the step's exit code, 128 + n for a signal, 1 when there is neither (the
  * clone failed); 125 for every other class.
  */
-int verdict_status(const json_t *result);
+int outcome_status(const json_t *result);
 
 /* "user: step 1 (make) exited with 2". Returns buf. */
-char *verdict_text(const json_t *result, char *buf, size_t n);
+char *outcome_text(const json_t *result, char *buf, size_t n);
 
 /* What to try next, for people, or "". id is named in it. Returns buf. */
-char *verdict_advice(const json_t *result, const char *id, char *buf, size_t n);
+char *outcome_advice(const json_t *result, const char *id, char *buf, size_t n);
 
 #endif

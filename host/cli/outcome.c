@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verdict.c - reads a verdict. Pure. */
-#include "verdict.h"
+/* outcome.c - reads a verdict. Pure. */
+#include "outcome.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +14,7 @@ static const char *text(const json_t *o, const char *key)
 	return s ? s : "";
 }
 
-int verdict_status(const json_t *result)
+int outcome_status(const json_t *result)
 {
 	json_int_t code = json_integer_value(json_object_get(result, "exit_code"));
 	json_int_t signal = json_integer_value(json_object_get(result, "signal"));
@@ -28,7 +28,7 @@ int verdict_status(const json_t *result)
 	return code > 0 && code < 256 ? (int)code : CLI_FAILED;
 }
 
-char *verdict_text(const json_t *result, char *buf, size_t n)
+char *outcome_text(const json_t *result, char *buf, size_t n)
 {
 	const char *cls = text(result, "class"), *message = text(result, "message");
 
@@ -36,7 +36,7 @@ char *verdict_text(const json_t *result, char *buf, size_t n)
 	return buf;
 }
 
-char *verdict_advice(const json_t *result, const char *id, char *buf, size_t n)
+char *outcome_advice(const json_t *result, const char *id, char *buf, size_t n)
 {
 	static const struct { const char *cls, *advice; } known[] = {
 		{ "timeout", "more time: --timeout S (timeout_s in the job)" },
