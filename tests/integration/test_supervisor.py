@@ -431,6 +431,7 @@ def test_memory_of_a_build(start):
     ({"ca_file": "/nowhere/ca.pem"}, "host", "ca_file /nowhere/ca.pem: No such file"),
 ])
 def test_no_vm_says_what_to_do(start, changes, class_, words):
+    begun = time.monotonic()
     build = start(**changes)
     if build.answer != "ok":
         assert words in build.answer
@@ -440,6 +441,7 @@ def test_no_vm_says_what_to_do(start, changes, class_, words):
     assert result["class"] == class_, result
     assert words in result["message"]
     assert result["state"] == "starting_vm"
+    assert time.monotonic() - begun < 5, "nobody is there to wait for"
     assert_left_nothing(build)
 
 
