@@ -14,12 +14,13 @@ CC := gcc
 endif
 VERSION := $(shell cat VERSION)
 OPT ?= -O2
+DEBUG ?= -g
 HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 WERROR ?= -Werror
-INCLUDES := -Iprotocol -Ihost/base -Ihost/config -Ihost/job -Ihost/supervisor -Ihost/daemon -Ihost/cli
-CFLAGS_HOST := -std=gnu11 -D_GNU_SOURCE -g $(OPT) $(HARDEN) $(WARN) $(WERROR) -DKILN_VERSION='"$(VERSION)"' $(INCLUDES) $(SAN)
-LDFLAGS_HOST := -pie -Wl,-z,relro,-z,now $(SAN)
+INCLUDES = -Iprotocol -Ihost/base -Ihost/config -Ihost/job -Ihost/supervisor -Ihost/daemon -Ihost/cli
+CFLAGS_HOST = -std=gnu11 -D_GNU_SOURCE $(DEBUG) $(OPT) $(HARDEN) $(WARN) $(WERROR) -DKILN_VERSION='"$(VERSION)"' $(INCLUDES) $(SAN)
+LDFLAGS_HOST = -pie -Wl,-z,relro,-z,now $(SAN)
 
 include protocol/sources.mk host/base/sources.mk host/job/sources.mk host/config/sources.mk \
 	host/supervisor/sources.mk host/daemon/sources.mk host/cli/sources.mk guest-agent/sources.mk

@@ -45,11 +45,17 @@ def publish(work, name, repos):
 
 
 def kiln_repository(work, nonce):
-    git(os.path.dirname(work), "clone", "-q", "--depth", "1", "file://" + TOP, work)
+    """The sources as committed (not the history: it may be shallow), with the nonce in it."""
+    os.mkdir(work)
+    archive = subprocess.Popen(["git", "-c", "safe.directory=*", "archive", "HEAD"], cwd=TOP, stdout=subprocess.PIPE)
+    subprocess.run(["tar", "-x", "-C", work], stdin=archive.stdout, check=True)
+    if archive.wait() != 0:
+        sys.exit("git archive failed: is this a git checkout?")
     with open(f"{work}/tests/demo/nonce", "w", encoding="ascii") as f:
         f.write(nonce + "\n")
-    git(work, "add", "tests/demo/nonce")
-    git(work, "commit", "-q", "-m", "Add the nonce of this demo")
+    git(work, "init", "-q", "-b", "main")
+    git(work, "add", "-A", "-f")
+    git(work, "commit", "-q", "-m", "Import kiln, with the nonce of this demo")
 
 
 def upstream_repository(work, nonce, build):
@@ -81,12 +87,18 @@ class Api:
 
     def follow(self, build_id):
         """Print the log as it comes: server-sent events, until the one that ends it."""
+        data, line_begins = [], True
         for raw in self.open("GET", f"/build/{build_id}/log?follow=1"):
             line = raw.decode("utf-8", "replace").rstrip("\r\n")
             if line.startswith("event: end"):
                 return
-            if line.startswith("data: "):
-                print("        | " + line[6:], flush=True)
+            if line.startswith("data:"):
+                data.append(line[5:].removeprefix(" "))
+            elif not line and data:  # an empty line ends the event; its data lines are joined
+                for part in "\n".join(data).splitlines(keepends=True):
+                    print(("        | " if line_begins else "") + part, end="", flush=True)
+                    line_begins = part.endswith("\n")
+                data = []
 
 
 def build(api, title, job):

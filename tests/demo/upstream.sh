@@ -24,7 +24,10 @@ if [ ! -d "$out" ]; then
 	trap 'rm -rf "$FETCH_APT"' EXIT
 	mkdir -p "$FETCH_SRC"
 	fetch_source figlet bookworm 2.2.5 3 '' "$work" "$work/lock"
-	rm -rf "$work/figlet/.pc" "$work/figlet/debian"
+	# As upstream made it: without Debian's packaging and patches.
+	rm -rf "$work/figlet"
+	mkdir "$work/figlet"
+	tar -xf "$FETCH_SRC"/figlet_2.2.5.orig.tar.* --strip-components=1 -C "$work/figlet"
 	cache_commit "$KIND" "$digest"
 fi
 printf '%s\n' "$out/figlet"
