@@ -153,7 +153,7 @@ run_make KCONFIG_ALLCONFIG="$work/asked" allnoconfig
 	die "the configuration is not what the fragments ask for (see above)"
 
 release=$(run_make kernelrelease 2>&1)
-say "compiling $release with $(nproc) jobs (3 to 8 minutes on 2 cores)"
+say "compiling $release with $(nproc) jobs (about 7 minutes on 2 idle cores)"
 run_make -j"$(nproc)" vmlinux
 
 objcopy --strip-all "$work/src/vmlinux" "$work/vmlinux"
