@@ -16,8 +16,8 @@ UNIT_LINK_agent := $(call pc,libs,libarchive)
 
 # Agent modules that need no guest library are built natively for their unit tests.
 $(eval $(call archive,agent,$(AGENT_UNIT_SRC)))
-$(call obj,$(AGENT_UNIT_SRC)): INCLUDES += -Iguest-agent
-$(B)/obj/tests/unit/agent/%.o: INCLUDES += -Iguest-agent
+$(call obj,$(AGENT_UNIT_SRC)): CFLAGS_HOST := -Iguest-agent $(CFLAGS_HOST)
+$(B)/obj/tests/unit/agent/%.o: CFLAGS_HOST := -Iguest-agent $(CFLAGS_HOST)
 
 UNIT_TESTS := $(wildcard tests/unit/*/*_test.c)
 UNIT_BINS := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_TESTS))
