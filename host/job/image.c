@@ -96,8 +96,8 @@ static int unknown(const struct config *cfg, const char *name, struct err *e)
 		return err_field(e, "unknown_image", "image", "there is no image '%.64s' in %s; there "
 				 "is: %s", name, config_str(cfg, CONFIG_IMAGES_DIR), list);
 	return err_field(e, "unknown_image", "image", "there is no image '%.64s' in %s; build one in "
-			 "kiln's source tree with `make image`, then `kiln image install FILE`",
-			 name, config_str(cfg, CONFIG_IMAGES_DIR));
+			 "kiln's source tree with `make image-%.64s`, then `kiln image install FILE`",
+			 name, config_str(cfg, CONFIG_IMAGES_DIR), name);
 }
 
 static int use_file(struct image *out, struct err *e)
