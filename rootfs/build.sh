@@ -28,7 +28,7 @@ KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 say() { printf 'image: %s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
-usage() { sed -n '4,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '4,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 needs() { command -v "$1" >/dev/null || die "$1 is missing: install $2"; }
 
 profiles=()
@@ -188,6 +188,8 @@ while [[ $# -gt 0 ]]; do
 	shift 2
 done
 [[ ${#profiles[@]} -gt 0 ]] || usage
+mib=$((${#packages[@]} * 20))
+for p in base "${profiles[@]}"; do read_profile "$p"; done
 name=${name:-$(IFS=-; echo "${profiles[*]}")}
 [[ $format =~ ^(erofs|ext4|squashfs)$ ]] || die "there is no format '$format'; there are erofs, ext4 and squashfs"
 [[ $suite =~ ^[a-z]+$ ]] || die "'$suite' is not the name of a Debian release"
@@ -197,8 +199,6 @@ name=${name:-$(IFS=-; echo "${profiles[*]}")}
 for p in "${packages[@]}"; do
 	[[ $p =~ ^[a-z0-9][a-z0-9+.-]+$ ]] || die "'$p' is not the name of a Debian package"
 done
-mib=$((${#packages[@]} * 20))
-for p in base "${profiles[@]}"; do read_profile "$p"; done
 mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
 
 D=$(cache_digest "$here/build.sh" "$here/pack.sh" "$here/image.py" "${from[@]}" "@$name" "@$suite" "@$format" \
@@ -222,8 +222,8 @@ room "$KILN_CACHE" $((mib * 3 / 2 + 200))
 archives=$KILN_CACHE/apt
 mkdir -p "$archives"
 W=$(mktemp -d "${TMPDIR:-/tmp}/kiln-image.XXXXXX")
-trap 'rm -rf "$W"' EXIT
 OUT=$(cache_begin $KIND "$D")
+trap 'rm -rf "$W" "$OUT"' EXIT
 list=$(sources)
 SOURCE_DATE_EPOCH=$(epoch "$list" "$W")
 export SOURCE_DATE_EPOCH
@@ -231,10 +231,11 @@ printf '%s' "$files" >"$W/files"
 uuid=$(sed -E 's/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*$/\1-\2-4\3-8\4-\5/' < <(sha256sum <<<"$D"))
 
 say "$name: ${#packages[@]} packages and what they need, from $suite"
-install_packages "$list" "$archives" |
+install_packages "$list" "$archives" 2> >(tee "$W/log" >&2) |
 	pack "$W/tree" "$W/files" "$format" "$size" "$uuid" "$OUT" "$name" "$suite" "$(IFS=,; echo "${seen[*]}")" || {
 	room "${TMPDIR:-/tmp}" 64
 	room "$KILN_CACHE" 64
+	grep '^E: ' "$W/log" >&2 || true
 	die "$name was not built; the reason is above"
 }
 cache_commit $KIND "$D"

@@ -56,7 +56,7 @@ erofs)
 	;;
 ext4)
 	truncate -s "${size:-$(($(du -sm "$tree" | cut -f1) * 5 / 4 + 64))M}" "$image"
-	E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -F -t ext4 -O ^has_journal -m 0 -L $label -U "$uuid" \
+	E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -F -t ext4 -b 4096 -O ^has_journal -m 0 -L $label -U "$uuid" \
 		-E "hash_seed=$uuid,root_owner=0:0,lazy_itable_init=0" -d "$tree" "$image" >&2
 	;;
 squashfs)
