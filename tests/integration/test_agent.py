@@ -1,6 +1,8 @@
 """The guest agent as PID 1 of a real VM, driven by a stand-in for the host (fakehost.py)."""
 
+import io
 import os
+import tarfile
 
 import pytest
 
@@ -78,6 +80,27 @@ def test_the_first_failing_step_is_the_last(image):
     assert "exit code 7" in guest.result["message"]
     assert guest.text == "out\n"
     assert [m["index"] for m in guest.messages("STEP_BEGIN")] == [0, 1]
+
+
+def test_artifacts_of_a_failed_build_and_a_refused_connection(image):
+    guest = run_steps(
+        image, 'mkdir -p out/deep; echo one >out/deep/1.txt; echo no >out/2.log; ln -s deep out/link;'
+        'exec 3<>/dev/tcp/127.0.0.1/3128; printf "CONNECT h.example:443 HTTP/1.1\\r\\n\\r\\n" >&3;'
+        'read -r line <&3; echo "${line%%[[:space:]]}"; exit 4',
+        spec={"artifacts": {"paths": ["out/**"], "exclude": ["**/*.log"]}})
+    assert guest.result["class"] == USER and guest.result["exit_code"] == 4
+    assert guest.text.splitlines()[0].startswith("HTTP/1.1 403")
+    with tarfile.open(fileobj=io.BytesIO(guest.artifacts)) as tar:
+        files = {m.name: m for m in tar}
+        assert tar.extractfile("out/deep/1.txt").read() == b"one\n"
+        assert files["out/link"].linkname == "deep"
+        assert "out/2.log" not in files
+
+
+def test_a_build_without_steps_and_without_a_build_system(image):
+    guest = run_steps(image)
+    assert guest.result["class"] == USER and guest.result["step"] == NO_STEP
+    assert "Makefile" in guest.result["message"] and "Cargo.toml" in guest.text
 
 
 def test_a_step_that_a_signal_ends(image):
