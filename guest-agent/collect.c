@@ -38,7 +38,7 @@ static const char *const no_patterns[] = { NULL };
 static void say(struct collect *c, const char *what, const char *path, const char *why)
 {
 	if (c->lines++ < LINES_MAX)
-		worker_line(c->env, "artifacts: %s%s%s: %.3000s", what, *why ? ": " : "", why, path);
+		worker_line(c->env, "artifacts: %s%s%s: %.300s", what, *why ? ": " : "", why, path);
 }
 
 static unsigned on_judge(void *ctx, const char *path, const struct stat *st, int inside)
@@ -79,10 +79,8 @@ static int on_take(void *ctx, const char *path, const struct stat *st, struct fa
 	uint64_t bytes;
 	int note;
 
-	if (over_limit(c, st, path, f) < 0) {
-		bulk_reset(c->bulk, WIRE_CODE_LIMIT, f->text);
+	if (over_limit(c, st, path, f) < 0)
 		return -1;
-	}
 	note = tarout_add(c->tar, c->env->workspace_fd, path, st, &bytes, f);
 	if (note < 0)
 		return -1;
@@ -113,6 +111,15 @@ static const struct detect_system *default_system(const struct worker_env *env)
 	return s ? s : detect_by_name("make");
 }
 
+/* Times of files are those of the last tick: up to one tick before the clock's. */
+static uint64_t began_by_file_clock(uint64_t began_ns)
+{
+	struct timespec tick = { 0 };
+
+	clock_getres(CLOCK_REALTIME_COARSE, &tick);
+	return began_ns > (uint64_t)tick.tv_nsec ? began_ns - (uint64_t)tick.tv_nsec : 0;
+}
+
 static int choose(struct collect *c, struct fail *f)
 {
 	const struct job *job = c->env->job;
@@ -128,7 +135,7 @@ static int choose(struct collect *c, struct fail *f)
 	if (select_new(s->artifacts, exclude, job->workspace, &c->select, f) < 0)
 		return -1;
 	if (s->products_only)
-		select_products(c->select, c->env->steps_began_ns);
+		select_products(c->select, began_by_file_clock(c->env->steps_began_ns));
 	return select_exclude(c->select, job->artifact_exclude ? job->artifact_exclude : no_patterns,
 			      job->workspace, f);
 }
@@ -205,6 +212,9 @@ int collect_main(const struct worker_env *env)
 
 	setlocale(LC_CTYPE, "C.UTF-8"); /* libarchive converts names by it */
 	rc = collect(&c, &f);
+	if (rc < 0 && c.bulk)
+		bulk_reset(c.bulk, f.class_ == WIRE_CLASS_USER ? WIRE_CODE_LIMIT :
+			   WIRE_CODE_INTERNAL, f.text);
 	tarout_free(c.tar);
 	select_free(c.select);
 	bulk_free(c.bulk);
