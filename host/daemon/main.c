@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "builds.h"
@@ -245,6 +246,8 @@ int main(int argc, char **argv)
 		log_set_level(level);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file too large is an error of the write, like a full disk */
+	umask(022); /* what is private says so itself; the rest must be passable for other uids */
 	raise_file_limit();
 	rc = run(cfg, &e);
 	config_free(cfg);

@@ -2,6 +2,7 @@
 """kilnd's REST API with stand-in supervisors: every route, every refusal, restarts. No VM."""
 import base64
 import concurrent.futures
+import fcntl
 import http.client
 import io
 import json
@@ -898,6 +899,68 @@ def test_killed_between_document_and_lock(own, tmp_path):
     lab.order(build, cmd="finish", **{"class": "ok"})
     assert lab.wait(build)["class"] == "ok"
     assert lab.get(f"/build/{build}/log").body == b"one\n"
+
+
+class Locked:
+    """Somebody who holds the lock of a build and has not written run.json yet."""
+
+    def __init__(self, d):
+        self.lock = open(d / "lock", "w")  # noqa: SIM115
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+
+    def release(self):
+        self.lock.close()
+
+
+@pytest.mark.parametrize("then", ["ends", "goes on"])
+def test_adopting_a_supervisor_that_has_only_just_begun(own, then):
+    lab = own("capacity.max_running=1").start()
+    held = lab.hold()
+    build = lab.submit(LOG="by the next one\n")
+    lab.kill9()
+    set_status(lab, build, "starting_vm")
+    lab.order(held, cmd="finish", **{"class": "ok"})
+    lab.build_dir(build).mkdir()
+    locked = Locked(lab.build_dir(build))
+    lab.start()
+    assert lab.wait(held)["status"] == "completed"
+    assert lab.show(build)["status"] == "starting_vm", "it may neither be queued nor lost"
+    if then == "ends":
+        locked.release()
+        assert lab.wait(build)["status"] == "completed"
+        assert lab.get(f"/build/{build}/log").body == b"by the next one\n"
+        return
+    with open("/proc/self/stat") as f:
+        ticks = int(f.read().rpartition(")")[2].split()[19])
+    for name, o in (("run.json", {"pid": os.getpid(), "start_ticks": ticks}),
+                    ("result.json", {"class": "user", "message": "m", "exit_code": 7})):
+        (lab.build_dir(build) / (name + ".new")).write_text(json.dumps(o))
+        os.rename(lab.build_dir(build) / (name + ".new"), lab.build_dir(build) / name)
+    assert lab.wait(build)["exit_code"] == 7
+    locked.release()
+
+
+def limit_file_size(lab, n):
+    """What the database and its log may grow to: a full disk, for kilnd alone."""
+    subprocess.run(["prlimit", f"--pid={lab.proc.pid}", f"--fsize={n}:"], check=True)
+
+
+def test_full_disk(own):
+    lab = own().start()
+    build = lab.hold()
+    before = lab.submit()
+    lab.wait(before)
+    limit_file_size(lab, 1)
+    r = lab.ask("POST", "/build", {"repo_url": "https://example.org/r"})
+    assert r.error[:2] == (503, "store")
+    lab.order(build, cmd="finish", **{"class": "user", "message": "m", "exit_code": 5})
+    until("it has tried", lambda: any("verdict is not stored" in line for line in lab.lines))
+    assert lab.get("/health").status == 200
+    assert lab.show(before)["status"] == "completed"
+    assert lab.show(build)["status"] not in FINAL, "what is not stored is not shown as final"
+    limit_file_size(lab, "unlimited")
+    assert lab.wait(build)["exit_code"] == 5
+    assert lab.wait(lab.submit())["status"] == "completed"
 
 
 def test_pid_that_belongs_to_another_process(own):
