@@ -119,14 +119,21 @@ static int die_with_parent(pid_t parent)
 	return getppid() == (in_namespace ? 0 : parent) ? 0 : -1;
 }
 
+static void set_signal(int sig, void (*handler)(int))
+{
+	struct sigaction a = { .sa_handler = handler };
+
+	sigaction(sig, &a, NULL); /* fails for the few that cannot be changed */
+}
+
 static void default_signals(bool program)
 {
 	sigset_t none;
 
 	for (int sig = 1; sig < _NSIG; sig++)
-		signal(sig, SIG_DFL); /* fails for the few that have no other */
+		set_signal(sig, SIG_DFL);
 	if (!program)
-		signal(SIGPIPE, SIG_IGN);
+		set_signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -286,7 +293,7 @@ static int init_body(void *arg)
 	char byte;
 
 	(void)arg;
-	signal(SIGCHLD, SIG_IGN); /* orphans end here and are not kept as zombies */
+	set_signal(SIGCHLD, SIG_IGN); /* orphans end here and are not kept as zombies */
 	while (read(3, &byte, 1) < 0 && errno == EINTR)
 		;
 	return 0;

@@ -41,7 +41,7 @@ struct child_spec {
 	unsigned keeps;
 	int cwd_fd;                 /* -1: / */
 	struct child_id id;
-	bool no_network;            /* as root: network and IPC namespaces of its own, with nothing in them */
+	bool no_network;            /* as root: empty network and IPC namespaces */
 	uint64_t nofile, fsize_bytes, nproc; /* rlimits, 0: as inherited; core is always 0 */
 
 	/* Either a program: argv[0] is its path; what the uid cannot reach by path is executed
@@ -60,7 +60,7 @@ struct child_spec {
  */
 int child_namespace(struct child *init, struct child_id id, int *hold_fd, struct err *e);
 
-/* Start one. Returns when the program runs (exec succeeded) or the function was entered. Code: "host". */
+/* Start one. Returns when the program runs or the function was entered. Code: "host". */
 int child_start(const struct child_spec *spec, struct child *out, struct err *e);
 
 /* Send a signal; a child that has ended or never was is left alone. */

@@ -455,14 +455,15 @@ static int loop(struct control *c, struct err *e)
 
 static int open_signals(struct control *c, struct err *e)
 {
-	sigset_t set;
+	sigset_t set, blocked;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
-	signal(SIGHUP, SIG_IGN);
-	signal(SIGPIPE, SIG_IGN);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+	blocked = set;
+	sigaddset(&blocked, SIGHUP); /* these two are never looked at */
+	sigaddset(&blocked, SIGPIPE);
+	if (sigprocmask(SIG_BLOCK, &blocked, NULL) < 0)
 		return err_errno(e, "io", "sigprocmask");
 	c->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return c->signal_fd < 0 ? err_errno(e, "io", "signalfd") : 0;

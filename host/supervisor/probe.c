@@ -121,8 +121,8 @@ static void judge(const struct program_output *out, struct probe_verdict *v)
 	if (v->kvm)
 		snprintf(v->reason, sizeof(v->reason), "KVM: the probe guest answered");
 	else if (out->timed_out)
-		snprintf(v->reason, sizeof(v->reason), "KVM: the probe guest did not answer within %d s",
-			 PROBE_KVM_DEADLINE_MS / 1000);
+		snprintf(v->reason, sizeof(v->reason),
+			 "KVM: the probe guest did not answer within %d s", PROBE_KVM_DEADLINE_MS / 1000);
 	else
 		snprintf(v->reason, sizeof(v->reason), "KVM: the probe guest's QEMU %s: %.*s",
 			 child_status_text(out->status, how, sizeof(how)),

@@ -89,7 +89,7 @@ static int start_console(struct control *c, struct err *e)
 		return err_errno(e, "host", "cannot make the console's pipe");
 	in = fds[0];
 	c->console_fd = fds[1];
-	out = openat(c->dir->fd, "console.log", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	out = openat(c->dir->fd, "console.log", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (out < 0)
 		return err_errno(e, "host", "cannot create console.log");
 	struct child_spec spec = { .name = "console", .stdio = { -1, -1, STDERR_FILENO },
@@ -113,8 +113,9 @@ static int start_dialer_and_conduit(struct control *c, struct err *e)
 	dial_a = dial[0];
 	dial_b = dial[1];
 	struct child_spec dialer = { .name = "dialer", .stdio = { -1, -1, STDERR_FILENO },
-				     .keep = { dial_b }, .keeps = 1, .cwd_fd = -1, .id = c->ids.others,
-				     .nofile = DIALER_NOFILE, .body = dialer_body, .arg = c->job };
+				     .keep = { dial_b }, .keeps = 1, .cwd_fd = -1,
+				     .id = c->ids.others, .nofile = DIALER_NOFILE,
+				     .body = dialer_body, .arg = c->job };
 	struct child_spec conduit = { .name = "conduit", .stdio = { -1, -1, STDERR_FILENO },
 				      .keep = { conduit_link, dial_a, c->vmm.listen_fd, c->dir->fd },
 				      .keeps = 4, .cwd_fd = -1, .id = c->ids.conduit,
@@ -142,8 +143,8 @@ static void announce(struct control *c)
 	if (f->kvm)
 		procs_line(c, "VM: %s %s, KVM", c->vmm.ops->name, f->version);
 	else
-		procs_line(c, "VM: %s %s, emulated (TCG): slow, and no security boundary; %s; "
-			   "deadlines x%u", c->vmm.ops->name, f->version, f->reason, c->job->factor);
+		procs_line(c, "VM: %s %s, emulated (TCG): slow, and no security boundary; %s; deadlines x%u",
+			   c->vmm.ops->name, f->version, f->reason, c->job->factor);
 }
 
 int procs_start(struct control *c, struct err *e)

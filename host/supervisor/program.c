@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* program.c - short-lived programs of the host: mke2fs, qemu --version, the probe guest. Owns no state. */
+/* program.c - short-lived programs: mke2fs, qemu --version, the probe guest. Owns no state. */
 #include "program.h"
 
 #include <errno.h>

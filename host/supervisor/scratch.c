@@ -29,8 +29,9 @@ static int check_room(int dir_fd, uint32_t size_mib, struct err *e)
 		return err_errno(e, "host", "cannot see how much room the build directory has");
 	free_mib = (uint64_t)fs.f_bavail * fs.f_frsize >> 20;
 	if (free_mib < MIN(size_mib, SCRATCH_MIN_FREE_MIB))
-		return err_set(e, "host", "the disk of the host is full: %" PRIu64 " MiB are free where "
-			       "builds are kept, the scratch disk needs %u: remove old builds (kiln clean)",
+		return err_set(e, "host",
+			       "the disk of the host is full: %" PRIu64 " MiB are free where builds are "
+			       "kept, the scratch disk needs %u: remove old builds (kiln clean)",
 			       free_mib, MIN(size_mib, SCRATCH_MIN_FREE_MIB));
 	return 0;
 }
@@ -71,6 +72,6 @@ int scratch_make(int dir_fd, const char *name, uint32_t size_mib, struct child_i
 		return -1;
 	if (out.status == 0)
 		return 0;
-	return err_set(e, "host", "mke2fs %s: %.300s", child_status_text(out.status, how, sizeof(how)),
-		       out.text);
+	return err_set(e, "host", "mke2fs %s: %.300s",
+		       child_status_text(out.status, how, sizeof(how)), out.text);
 }

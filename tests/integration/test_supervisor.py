@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tarfile
 import time
 
 import pytest
@@ -40,8 +41,8 @@ def start(parts, lab):
     """Start a build; at the end of the test none of its processes may be left."""
     builds = []
 
-    def begin(**changes):
-        build = Build(document(parts, lab, **changes), lab)
+    def begin(source_file=None, **changes):
+        build = Build(document(parts, lab, **changes), lab, source=source_file)
         builds.append(build)
         return build
 
@@ -49,7 +50,7 @@ def start(parts, lab):
     for build in builds:
         left = build.processes()
         build.close()
-        assert gone([pid for pid, _ in left]), f"left behind: {left}"
+        assert_gone(left)
 
 
 def steps(*commands, user="build", **more):
@@ -65,9 +66,15 @@ def process(build, name):
     return found[0]
 
 
-def forked(build, before):
-    """The processes of the supervisor's own binary, oldest first, as [init, console, …]."""
-    return [pid for pid, comm in sorted(build.processes()) if comm == before]
+def assert_gone(processes):
+    """None of (pid, name) may be left; one that is fails the test and is ended."""
+    pids = [pid for pid, _ in processes]
+    if not gone(pids):
+        left = [(pid, stat_of(pid)) for pid in pids if stat_of(pid)]
+        for pid, _ in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        pytest.fail(f"left behind: {left}")
 
 
 def lock_is_free(build):
@@ -110,6 +117,27 @@ def test_good_build(start):
     states = [e["state"] for e in events if e["type"] == "state"]
     assert states[0] == "starting_vm" and states[-1] == "collecting_artifacts"
     assert_left_nothing(build)
+
+
+def test_source_and_artifacts(start, tmp_path):
+    """A source tar goes in through --source-fd, a file comes out; the CA bundle goes along."""
+    ca = tmp_path / "ca.pem"
+    ca.write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+    nonce = os.urandom(16).hex()
+    (tmp_path / "in.txt").write_text(nonce)
+    with tarfile.open(tmp_path / "source.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.add(tmp_path / "in.txt", "in.txt")
+    with open(tmp_path / "source.tar", "rb") as source:
+        build = start(source_file=source, ca_file=str(ca), **{
+            **steps("rev in.txt > out.txt"), "spec.source": "tar",
+            "spec.artifacts": {"paths": ["out.txt"], "exclude": []}})
+    result = build.wait()
+    assert result["class"] == "ok", (result, build.log())
+    assert result["artifacts_count"] == 1 and result["artifacts_bytes"] == 32
+    entry, = build.json("manifest.json")["files"]
+    assert (entry["path"], entry["size"]) == ("out.txt", 32)
+    assert (build.dir / "artifacts" / str(entry["index"])).read_text() == nonce[::-1]
+    assert result["state_ms"]["cloning_repo"] > 0
 
 
 def test_failed_step_is_to_blame(start):
@@ -221,8 +249,8 @@ def test_vsock_device_killed(start):
     assert result["class"] == "vmm" and "vhost-device-vsock was killed" in result["message"]
 
 
-def conduits(build):
-    """The forked processes of the supervisor's binary that hold a listening socket in vm/."""
+def forked(build):
+    """The processes of the supervisor's own binary: init, console, dialer, conduit, …"""
     name = stat_of(build.process.pid)[0]
     return [pid for pid, comm in build.processes() if comm == name]
 
@@ -231,9 +259,8 @@ def test_any_own_process_killed_is_host(start):
     builds = [start(**steps(SLEEP[0]["run"])) for _ in range(2)]
     for build in builds:
         build.logged("begun")
-    # init, console, dialer, conduit, in the order of their start
     for build, which in zip(builds, (2, 3)):
-        os.kill(sorted(conduits(build))[which], signal.SIGKILL)
+        os.kill(sorted(forked(build))[which], signal.SIGKILL)
     for build, word in zip(builds, ("dialer", "conduit")):
         result = build.wait()
         assert result["class"] == "host", result
@@ -249,7 +276,7 @@ def assert_all_die(build):
     assert {"qemu-system-x86", "vhost-device-vs"} <= names and len(others) >= 5
     build.process.kill()
     build.process.wait()
-    assert gone([pid for pid, _ in others]), [stat_of(pid) for pid, _ in others]
+    assert_gone(others)
     assert lock_is_free(build)
     assert not (build.dir / "result.json").exists()
 
@@ -400,7 +427,7 @@ def test_memory_of_a_build(start):
     """PSS of all the supervisor's own processes; QEMU and the vsock device are not ours."""
     build = start(**steps(SLEEP[0]["run"]))
     build.logged("begun")
-    pids = [build.process.pid] + conduits(build)
+    pids = [build.process.pid] + forked(build)
     kib = {}
     for pid in pids:
         text = open(f"/proc/{pid}/smaps_rollup").read()
@@ -453,6 +480,23 @@ def test_no_vm_when_the_uids_are_used_up(start, lab):
         fcntl.flock(lock, fcntl.LOCK_EX)
         result = start(uid_range=[623000, 1]).wait()
     assert result["class"] == "host" and "make uid_range larger" in result["message"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+def test_no_vm_when_the_disk_is_full(parts, lab):
+    small = lab / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", small], check=True)
+    try:
+        os.chmod(small, 0o711)
+        build = Build(document(parts, lab), small)
+        result = build.wait()
+        assert result["class"] == "host"
+        assert "the disk of the host is full: 1" in result["message"]
+        assert "kiln clean" in result["message"]
+        build.close()
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
 
 
 def test_no_vm_for_a_bad_document(parts, lab):
