@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * entropy.c - the entropy source of mbedTLS in kiln-agent.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mbedtls_user_config.h - what kiln-agent leaves out of mbedTLS, and its entropy source.
  *

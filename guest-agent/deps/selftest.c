@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * selftest.c - proves that the libraries of kiln-agent work together in one static program.
  *

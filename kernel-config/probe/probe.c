@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * probe.c - the smallest guest: an init that says one byte and reboots.
  *
