@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "artifact_hash.h"
 #include "artifact_manifest.h"
 #include "artifact_unpack.h"
 #include "lockdown.h"
@@ -149,6 +150,8 @@ static int set_up(const struct supjob *job, struct artifact_dirs *dirs, struct e
 		return err_errno(e, "io", "cannot open the directory artifacts");
 	if (setrlimit(RLIMIT_DATA, &heap) < 0)
 		return err_errno(e, "internal", "cannot limit the heap");
+	if (hasher_new(&dirs->hasher, dirs->build_fd, e) < 0)
+		return -1;
 	return lockdown_enter(LOCKDOWN_ARTIFACT, dirs->build_fd, &facts, e);
 }
 

@@ -12,6 +12,7 @@ struct artifact_dirs {
 	int build_fd;    /* the build directory */
 	int files_fd;    /* artifacts/ in it */
 	int link_fd;     /* of the artifact process */
+	struct hasher *hasher;
 	const char *build_id;
 	struct supjob_limits limits;
 };

@@ -224,11 +224,12 @@ static void tame_heap(void)
 int conduit_run(const struct supjob *job, int control_fd, int dialer_fd, int listen_fd, int dir_fd)
 {
 	struct conduit *c = calloc(1, sizeof(*c));
+	const struct sigaction ignore = { .sa_handler = SIG_IGN };
 	struct lockdown_facts facts;
 	struct err e = { 0 };
 
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of write, with words */
+	sigaction(SIGPIPE, &ignore, NULL);
+	sigaction(SIGXFSZ, &ignore, NULL); /* a limit on files is an error of write, with words */
 	setlocale(LC_CTYPE, "C.UTF-8"); /* libarchive in the artifact process judges names by it */
 	tame_heap();
 	if (!c)

@@ -408,10 +408,11 @@ static int set_up(struct dialer *r, struct err *e)
 int dialer_run(const struct supjob *job, int conduit_fd)
 {
 	struct dialer *r = calloc(1, sizeof(*r));
+	const struct sigaction ignore = { .sa_handler = SIG_IGN };
 	struct lockdown_facts facts;
 	struct err e = { 0 };
 
-	signal(SIGPIPE, SIG_IGN);
+	sigaction(SIGPIPE, &ignore, NULL);
 	if (!r)
 		return 1;
 	r->job = job;

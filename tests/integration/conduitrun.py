@@ -34,7 +34,8 @@ def document(**over):
 class Conduit:
     """One build. Use as a context: it ends what it started."""
 
-    def __init__(self, source=None, **over):
+    def __init__(self, source=None, world=(), **over):
+        """source: a file for the source stream; world: argv that the driver is started by."""
         self.tmp = tempfile.TemporaryDirectory(prefix="kiln-conduit-")
         self.dir = os.path.join(self.tmp.name, "build")
         os.mkdir(self.dir)
@@ -42,7 +43,7 @@ class Conduit:
         doc = os.path.join(self.tmp.name, "job.json")
         with open(doc, "w", encoding="utf-8") as f:
             json.dump(document(**over), f)
-        self.proc = subprocess.Popen([DRIVER, self.dir, doc, self.sock] + ([source] if source else []),
+        self.proc = subprocess.Popen([*world, DRIVER, self.dir, doc, self.sock] + ([source] if source else []),
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                      stderr=subprocess.PIPE, text=True, bufsize=1)
         self.messages, self.seen, self.errors = queue.Queue(), [], []

@@ -13,7 +13,7 @@
 
 #include "artifact_manifest.h"
 
-static char dir[] = "/tmp/kiln-manifest-XXXXXX";
+static char dir[] = "/tmp/manifest-XXXXXX";
 static int dir_fd;
 static struct manifest *m;
 
@@ -22,7 +22,7 @@ static int set_up(void **state)
 	struct err e;
 
 	(void)state;
-	snprintf(dir, sizeof(dir), "/tmp/kiln-manifest-XXXXXX");
+	snprintf(dir, sizeof(dir), "/tmp/manifest-XXXXXX");
 	dir_fd = mkdtemp(dir) ? open(dir, O_RDONLY | O_DIRECTORY) : -1;
 	return manifest_new(&m, dir_fd, "build_x", 100000, &e);
 }

@@ -28,7 +28,7 @@
 #include "lockdown.h"
 
 static int without_landlock; /* play a kernel that has none */
-static char dir[] = "/tmp/kiln-lockdown-XXXXXX";
+static char dir[] = "/tmp/lockdown-XXXXXX";
 static int dir_fd, inet_fd, unix_fd;
 
 static int set_up(void **state)
@@ -90,7 +90,7 @@ static int open_passwd(void)
 
 static int open_write(void)
 {
-	return open("/tmp/kiln-lockdown-written", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	return open("/tmp/lockdown-written", O_WRONLY | O_CREAT | O_TRUNC, 0600);
 }
 
 static int read_below(void)
@@ -235,8 +235,8 @@ static void no_role_opens_executes_forks_or_traces(void **state)
 	without_landlock = 1; /* then seccomp alone must hold the rest */
 	try_forbidden(forbidden, sizeof(forbidden) / sizeof(forbidden[0]));
 	without_landlock = 0;
-	assert_int_equal(access("/tmp/kiln-lockdown-written", F_OK), -1);
-	assert_int_equal(access("/tmp/kiln-lockdown-climbed", F_OK), -1);
+	assert_int_equal(access("/tmp/lockdown-written", F_OK), -1);
+	assert_int_equal(access("/tmp/lockdown-climbed", F_OK), -1);
 	assert_int_equal(attempt(LOCKDOWN_CONDUIT, execute), 2);
 }
 
