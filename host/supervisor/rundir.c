@@ -47,28 +47,30 @@ int rundir_open(struct rundir *d, const char *path, struct err *e)
 	return 0;
 }
 
-/* Field 22 of /proc/self/stat, proc(5): behind the name, which may hold anything but ends with ')'. */
+/* The first line of a small file of /proc, "" when there is none. */
+static void read_line(const char *path, char *out, size_t n)
+{
+	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? 0 : read(fd, out, n - 1);
+
+	out[got > 0 ? got : 0] = '\0';
+	out[strcspn(out, "\n")] = '\0';
+}
+
+/* Field 22 of proc(5)'s stat; the name in the second may hold anything, but ends with ')'. */
 static unsigned long long start_ticks(void)
 {
-	_cleanup_file_ FILE *f = fopen("/proc/self/stat", "re");
 	unsigned long long ticks = 0;
 	char line[1024], *p;
 
-	if (!f || !fgets(line, sizeof(line), f) || !(p = strrchr(line, ')')))
+	read_line("/proc/self/stat", line, sizeof(line));
+	p = strrchr(line, ')');
+	if (!p)
 		return 0;
 	if (sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
 		   "%*d %llu", &ticks) != 1)
 		return 0;
 	return ticks;
-}
-
-static void boot_id(char *out, size_t n)
-{
-	_cleanup_file_ FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
-
-	out[0] = '\0';
-	if (f && fgets(out, (int)n, f))
-		out[strcspn(out, "\n")] = '\0';
 }
 
 static int write_json(int dir_fd, const char *name, json_t *o, struct err *e)
@@ -91,7 +93,7 @@ int rundir_write_run(const struct rundir *d, const struct supjob *job, uid_t uid
 {
 	char boot[64];
 
-	boot_id(boot, sizeof(boot));
+	read_line("/proc/sys/kernel/random/boot_id", boot, sizeof(boot));
 	return write_json(d->fd, "run.json",
 			  json_pack("{s:i, s:s, s:i, s:I, s:s, s:i, s:i, s:I, s:i, s:i, s:I}",
 				    "format", 1, "build_id", job->build_id, "pid", (int)getpid(),

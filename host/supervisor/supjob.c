@@ -373,7 +373,7 @@ int supjob_scale(struct supjob *job, uint32_t factor, struct err *e)
 {
 	struct supjob_deadlines *d = &job->deadlines_ms;
 	_cleanup_json_ json_t *spec = NULL;
-	json_t *step;
+	json_t *steps, *step;
 	size_t i;
 
 	job->factor = factor;
@@ -388,7 +388,8 @@ int supjob_scale(struct supjob *job, uint32_t factor, struct err *e)
 	if (jsonx_parse_object(job->spec, job->spec_bytes, SUPJOB_SPEC_BYTES, &spec, e) < 0)
 		return err_prefix(e, "spec");
 	scale_member(spec, "timeout_ms", factor);
-	json_array_foreach(json_object_get(spec, "steps"), i, step)
+	steps = json_object_get(spec, "steps");
+	json_array_foreach(steps, i, step)
 		scale_member(step, "timeout_s", factor);
 	return set_spec(job, spec, e);
 }

@@ -84,7 +84,7 @@ static int open_vsock(struct vmm *v, int out_fd, struct err *e)
 
 	if (v->facts.kernel_vsock)
 		return 0;
-	snprintf(cid, sizeof(cid), "%u", VMM_CID);
+	snprintf(cid, sizeof(cid), "%d", VMM_CID);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", v->dir_fd);
 	if (v->ids->others.drop)
 		spec.nproc = VMM_NPROC;
