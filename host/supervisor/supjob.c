@@ -389,8 +389,9 @@ int supjob_scale(struct supjob *job, uint32_t factor, struct err *e)
 		return err_prefix(e, "spec");
 	scale_member(spec, "timeout_ms", factor);
 	steps = json_object_get(spec, "steps");
-	json_array_foreach(steps, i, step)
+	json_array_foreach(steps, i, step) {
 		scale_member(step, "timeout_s", factor);
+	}
 	return set_spec(job, spec, e);
 }
 
