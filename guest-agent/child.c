@@ -70,7 +70,7 @@ static void become_worker(struct child_plan *plan, int report_fd, int cgroup_fd)
 
 int child_start(struct child *c, struct child_plan *plan, struct fail *f)
 {
-	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = plan->epoll_key };
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = plan->epoll_key };
 	int pair[2];
 	pid_t pid;
 
@@ -109,11 +109,14 @@ int child_report(struct child *c, struct worker_msg *msg)
 	if (c->report_fd < 0)
 		return -1;
 	n = recv(c->report_fd, msg, sizeof(*msg), MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+		c->readable = 0;
 		return 0;
+	}
 	if (n != (ssize_t)sizeof(*msg)) {
 		close(c->report_fd);
 		c->report_fd = -1;
+		c->readable = 0;
 		return -1;
 	}
 	end_strings(msg);

@@ -16,6 +16,7 @@ typedef int child_main(const struct worker_env *env);
 struct child {
 	pid_t pid;          /* 0: none runs */
 	int report_fd;      /* -1: none */
+	int readable;       /* cleared when no report is there, set by the loop */
 	int cgroup_fd;
 	int reported;       /* WORKER_DONE or WORKER_FAIL came */
 	int status;         /* of waitpid, once pid is 0 again */

@@ -116,7 +116,8 @@ void control_tick(struct agent *a)
 
 	if (l->state == LINK_DOWN && a->now_ms >= l->redial_at_ms)
 		link_dial(l, a->now_ms);
-	if (l->state == LINK_UP && a->now_ms - l->last_sent_ms >= l->heartbeat_ms / 2)
+	/* bytes that wait for the host to read say the same as a heartbeat, once it does */
+	if (link_idle(l, &a->journal) && a->now_ms - l->last_sent_ms >= l->heartbeat_ms / 2)
 		heartbeat(a);
 	link_flush(l, &a->journal, a->now_ms);
 }

@@ -237,12 +237,17 @@ void link_flush(struct link *l, struct journal *j, uint64_t now_ms)
 	}
 }
 
+int link_idle(const struct link *l, const struct journal *j)
+{
+	return l->state == LINK_UP && !l->out_len && j->sent == j->head;
+}
+
 void link_heartbeat(struct link *l, const struct journal *j, uint64_t at_ms, uint64_t memory_bytes,
 		    uint64_t scratch_bytes)
 {
 	struct wire_msg msg = { .type = WIRE_HEARTBEAT };
 
-	if (l->state != LINK_UP || l->out_len || j->sent != j->head)
+	if (!link_idle(l, j))
 		return;
 	msg.u.heartbeat.at_ms = at_ms;
 	msg.u.heartbeat.memory_bytes = memory_bytes;

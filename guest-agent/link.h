@@ -70,6 +70,9 @@ void link_taken(struct link *l, size_t used);
 /* Send what is waiting: own frames, then (when UP) the journal, until the socket is full. */
 void link_flush(struct link *l, struct journal *j, uint64_t now_ms);
 
+/* 1 when a HEARTBEAT can go out: see link_heartbeat. */
+int link_idle(const struct link *l, const struct journal *j);
+
 /* Queue a HEARTBEAT; only when the journal is sent to its end and nothing else waits. */
 void link_heartbeat(struct link *l, const struct journal *j, uint64_t at_ms, uint64_t memory_bytes,
 		    uint64_t scratch_bytes);

@@ -50,8 +50,8 @@ static void take(struct agent *a, const struct epoll_event *ev)
 		break;
 	case LOOP_KEY_SIGNAL: reap(a); break;
 	case LOOP_KEY_OUTPUT: a->output.readable = 1; break;
-	case LOOP_KEY_WORKER: run_reports(a); break;
-	case LOOP_KEY_PROXY: proxyctl_reports(a); break;
+	case LOOP_KEY_WORKER: a->worker.readable = 1; break;
+	case LOOP_KEY_PROXY: a->proxy.readable = 1; break;
 	case LOOP_KEY_CORE: break; /* its turn comes next */
 	}
 }
@@ -101,7 +101,7 @@ static int timeout_ms(const struct agent *a)
 		at_ms = earlier(at_ms, a->output.hold_until_ms);
 	if (a->link.state == LINK_DOWN)
 		at_ms = earlier(at_ms, a->link.redial_at_ms);
-	if (a->link.state == LINK_UP)
+	if (link_idle(&a->link, &a->journal))
 		at_ms = earlier(at_ms, a->link.last_sent_ms + a->link.heartbeat_ms / 2);
 	if (at_ms == RUN_NEVER)
 		return -1;

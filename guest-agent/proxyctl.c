@@ -42,7 +42,8 @@ static int open_listener(struct fail *f)
 static int start_worker(struct agent *a, struct fail *f)
 {
 	struct child_plan plan = {
-		.name = "proxy", .main = proxy_main, .cgroup_parent_fd = a->cgroups.root_fd, .proc_fd = a->boot.proc_fd,
+		.name = "proxy", .main = proxy_main, .cgroup_parent_fd = a->cgroups.root_fd,
+		.proc_fd = a->boot.proc_fd,
 		.pids_max = PROXY_PIDS, .epoll_fd = a->core_epoll_fd, .epoll_key = LOOP_KEY_PROXY,
 		.needs_secret = 1, .secret = a->link.secret,
 	};

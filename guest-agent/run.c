@@ -107,7 +107,8 @@ static int start_worker(struct agent *a, const char *name, child_main *body, int
 {
 	const struct passwd_user *u = &a->world.user.entry;
 	struct child_plan plan = {
-		.name = name, .main = body, .cgroup_parent_fd = a->cgroups.job_fd, .proc_fd = a->boot.proc_fd,
+		.name = name, .main = body, .cgroup_parent_fd = a->cgroups.job_fd,
+		.proc_fd = a->boot.proc_fd,
 		.pids_max = WORKER_PIDS, .epoll_fd = a->core_epoll_fd, .epoll_key = LOOP_KEY_WORKER,
 		.needs_secret = needs_secret, .secret = a->link.secret,
 	};
@@ -209,10 +210,12 @@ static void enter_clear(struct agent *a)
 
 static void tick_clear(struct agent *a)
 {
-	if (cgroup_populated(a->cgroups.job_fd) && a->now_ms < a->run.clear_deadline_ms)
+	if (a->run.clear_deadline_ms != RUN_NEVER && a->now_ms < a->run.clear_deadline_ms &&
+	    cgroup_populated(a->cgroups.job_fd))
 		return;
-	if (output_pending(&a->output) && a->now_ms < a->run.clear_deadline_ms) {
+	if (output_pending(&a->output)) { /* its writers are dead, so it ends */
 		a->output.readable = 1;
+		a->run.clear_deadline_ms = RUN_NEVER;
 		return;
 	}
 	a->run.clear_deadline_ms = RUN_NEVER;
@@ -327,6 +330,10 @@ void run_tick(struct agent *a)
 		a->run.kill_at_ms = RUN_NEVER;
 		cgroup_signal(a->cgroups.job_fd, SIGKILL);
 	}
+	if (a->worker.readable)
+		run_reports(a);
+	if (a->proxy.readable)
+		proxyctl_reports(a);
 	do {
 		before = a->run.phase;
 		if (phases[before].tick)
@@ -390,6 +397,7 @@ static void take_report(struct agent *a, const struct worker_msg *m)
 		msg.u.source.submodules = m->submodules;
 		msg.u.source.commit = wire_text(key);
 		msg.u.source.ref = wire_text(value);
+		world_resolved(&a->world, a->job, value);
 		break;
 	default:
 		return;

@@ -162,6 +162,7 @@ int world_make(struct world *w, const struct job *job, const uint8_t *ca, size_t
 		return fail_set(f, WIRE_CLASS_AGENT, "no memory for the environment");
 	find_path(w);
 	snprintf(w->commit, sizeof(w->commit), "%s", job->commit);
+	snprintf(w->branch, sizeof(w->branch), "%.256s", job->branch);
 	w->has_ca = ca_bytes > 0;
 	if (w->has_ca && file_write(WORLD_CA_PATH, ca, ca_bytes, 0644, f) < 0)
 		return -1;
@@ -188,13 +189,24 @@ char *const *world_env(const struct world *w, const struct job *job, const char 
 	env_named("PWD", job->workspace);
 	env_named("KILN_BUILD_ID", job->build_id);
 	env_named("KILN_REPO_URL", job->repo_url);
-	env_named("KILN_BRANCH", job->branch);
+	env_named("KILN_BRANCH", w->branch);
 	env_named("KILN_COMMIT", w->commit);
 	env_named("KILN_WORKSPACE", job->workspace);
 	env_named("KILN_STEP", step_name);
 	for (size_t i = 0; job->env[i]; i++)
 		env_put(job->env[i]);
 	return env.full ? NULL : env.var;
+}
+
+void world_resolved(struct world *w, const struct job *job, const char *ref)
+{
+	static const char heads[] = "refs/heads/";
+
+	if (*job->branch || *job->tag)
+		return;
+	if (strncmp(ref, heads, sizeof(heads) - 1) == 0)
+		ref += sizeof(heads) - 1;
+	snprintf(w->branch, sizeof(w->branch), "%.256s", ref);
 }
 
 int world_has_tool(const struct world *w, const char *tool)

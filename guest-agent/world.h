@@ -25,6 +25,7 @@ struct world {
 	const char *shell;        /* "/bin/bash" or "/bin/sh": what runs the steps */
 	int has_ca;
 	char commit[65];          /* as the clone resolved it; the job's before */
+	char branch[257];         /* the job's, or the one that the clone found; "" for a tag */
 };
 
 /*
@@ -39,6 +40,9 @@ int world_make(struct world *w, const struct job *job, const uint8_t *ca, size_t
  * until the next call; meant to be called in the forked child. NULL when it does not fit.
  */
 char *const *world_env(const struct world *w, const struct job *job, const char *step_name);
+
+/* The clone reported its ref: without branch and tag in the job it is the branch. */
+void world_resolved(struct world *w, const struct job *job, const char *ref);
 
 /* 1 when an executable file of that name is on the image's PATH. */
 int world_has_tool(const struct world *w, const char *tool);
