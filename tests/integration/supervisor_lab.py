@@ -1,14 +1,16 @@
 """supervisor_lab.py - starts kiln-supervisor as kilnd does, for one build at a time.
 
 The document, the build directory and the paths of kernel, image and programs; everything
-that a test wants to be different is an argument.
+that a test wants to be different is an argument. The fixtures are imported by the tests.
 """
 
 import contextlib
 import copy
+import fcntl
 import json
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -17,6 +19,8 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+
+import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 B = Path(os.environ.get("KILN_BUILD_DIR", REPO / "build"))
@@ -232,6 +236,66 @@ def laboratory():
         yield root
     finally:
         shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return Parts()
+
+
+@pytest.fixture
+def lab():
+    with laboratory() as root:
+        yield root
+
+
+@pytest.fixture
+def start(parts, lab):
+    """Start a build; at the end of the test none of its processes may be left."""
+    builds = []
+
+    def begin(source_file=None, **changes):
+        build = Build(document(parts, lab, **changes), lab, source=source_file)
+        builds.append(build)
+        return build
+
+    yield begin
+    for build in builds:
+        left = build.processes()
+        build.close()
+        assert_gone(left)
+
+
+def steps(*commands, user="build", **more):
+    """A spec of the document's kind with these steps."""
+    return {"spec.steps": [{"name": f"step {i}", "run": c} for i, c in enumerate(commands)],
+            "spec.user": user, **more}
+
+
+def assert_gone(processes):
+    """None of (pid, name) may be left; one that is fails the test and is ended."""
+    pids = [pid for pid, _ in processes]
+    if not gone(pids):
+        left = [(pid, stat_of(pid)) for pid in pids if stat_of(pid)]
+        for pid, _ in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        pytest.fail(f"left behind: {left}")
+
+
+def lock_is_free(build):
+    with open(build.dir / "lock", "rb") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def assert_left_nothing(build):
+    assert not (build.dir / "vm").exists()
+    assert not (build.dir / "ctl").exists()
+    assert lock_is_free(build)
 
 
 if __name__ == "__main__":  # one build by hand: supervisor_lab.py [path=json …]
