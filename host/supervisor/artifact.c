@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,8 +23,6 @@
 #include "artifact_unpack.h"
 #include "lockdown.h"
 #include "wire.h"
-
-#define HEAP_BYTES_MAX (128ull * 1024 * 1024) /* far above what it needs; a bomb ends here */
 
 union fd_room {
 	struct cmsghdr align;
@@ -137,7 +134,6 @@ static int loop(const struct artifact_dirs *dirs, int link_fd)
 
 static int set_up(const struct supjob *job, struct artifact_dirs *dirs, struct err *e)
 {
-	const struct rlimit heap = { HEAP_BYTES_MAX, HEAP_BYTES_MAX };
 	struct supjob own = *job;
 	struct lockdown_facts facts;
 
@@ -148,8 +144,6 @@ static int set_up(const struct supjob *job, struct artifact_dirs *dirs, struct e
 				O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dirs->files_fd < 0)
 		return err_errno(e, "io", "cannot open the directory artifacts");
-	if (setrlimit(RLIMIT_DATA, &heap) < 0)
-		return err_errno(e, "internal", "cannot limit the heap");
 	if (hasher_new(&dirs->hasher, dirs->build_fd, e) < 0)
 		return -1;
 	return lockdown_enter(LOCKDOWN_ARTIFACT, dirs->build_fd, &facts, e);

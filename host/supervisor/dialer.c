@@ -324,17 +324,20 @@ static int earlier(int ms, uint64_t due, uint64_t now)
 static unsigned collect(struct dialer *r, unsigned *ares_first, unsigned *dial_first, int *ms)
 {
 	ares_socket_t socks[ARES_GETSOCK_MAXNUM];
-	int bits = ares_getsock(r->ares, socks, ARES_GETSOCK_MAXNUM);
+	/* Low half: readable, high half: writable. c-ares' own macros shift a signed 1 by 31. */
+	unsigned bits = (unsigned)ares_getsock(r->ares, socks, ARES_GETSOCK_MAXNUM);
 	struct timeval tv, *next = ares_timeout(r->ares, NULL, &tv);
 	unsigned n = 1, busy = 0;
 
 	*ms = next ? (int)(next->tv_sec * 1000 + next->tv_usec / 1000 + 1) : -1;
 	*ares_first = n;
-	for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM; i++)
-		if (ARES_GETSOCK_READABLE(bits, i) || ARES_GETSOCK_WRITABLE(bits, i))
-			r->polls[n++] = (struct pollfd){ .fd = socks[i], .events = (short)(
-				(ARES_GETSOCK_READABLE(bits, i) ? POLLIN : 0) |
-				(ARES_GETSOCK_WRITABLE(bits, i) ? POLLOUT : 0)) };
+	for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
+		short events = (short)((bits >> i & 1 ? POLLIN : 0) |
+				       (bits >> (i + ARES_GETSOCK_MAXNUM) & 1 ? POLLOUT : 0));
+
+		if (events)
+			r->polls[n++] = (struct pollfd){ .fd = socks[i], .events = events };
+	}
 	*dial_first = n;
 	for (unsigned i = 0; i < DIALER_REQUESTS_MAX; i++) {
 		struct dial *d = &r->dials[i];

@@ -34,6 +34,8 @@
 #define FS_MAKE_FILES  (LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_WRITE_FILE | \
 			LANDLOCK_ACCESS_FS_REMOVE_FILE)
 
+#define HEAP_BYTES_MAX (128ull * 1024 * 1024) /* far above what any role needs; a bomb ends here */
+
 struct ruleset_attr { /* the kernel takes as much of it as its ABI knows */
 	uint64_t fs, net;
 };
@@ -215,9 +217,11 @@ static int filter(enum lockdown_role role, struct err *e)
 int lockdown_enter(enum lockdown_role role, int dir_fd, struct lockdown_facts *facts,
 		   struct err *e)
 {
-	const struct rlimit none = { 0, 0 };
+	const struct rlimit none = { 0, 0 }, heap = { HEAP_BYTES_MAX, HEAP_BYTES_MAX };
 	int abi;
 
+	if (!SANITIZED && setrlimit(RLIMIT_DATA, &heap) < 0)
+		return err_errno(e, "internal", "cannot limit the heap");
 	if (setrlimit(RLIMIT_CORE, &none) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
 		return err_errno(e, "internal", "cannot forbid core dumps");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

@@ -122,7 +122,8 @@ def test_result_ack_comes_again_after_a_reset(c):
     assert g.expect("RESULT_ACK")["seq"] == 1
     assert g.again(next_seq=2) == 1
     assert g.expect("RESULT_ACK")["seq"] == 1
-    c.drain()
+    c.wait("result")
+    c.finish()
     assert sum(m["kind"] == "result" for m in c.seen) == 1
 
 

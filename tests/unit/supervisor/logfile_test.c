@@ -111,7 +111,7 @@ static void the_limit_is_said_once_and_the_rest_only_counted(void **state)
 
 static void many_pieces_are_written_in_order(void **state)
 {
-	static char pieces[1000][6];
+	static char pieces[1000][16];
 	char want[6001] = "";
 
 	(void)state;
