@@ -173,6 +173,8 @@ static void a_wrong_file_is_named_with_line_and_nearest_key(void **state)
 		{ "kernel: relative/path\n", "kiln.yaml:1: kernel must be an absolute path" },
 		{ "limits:\n  log_bytes: 64MB\n", "kiln.yaml:2: limits.log_bytes must be a number of bytes" },
 		{ "limits:\n  log_bytes: 9999999999GiB\n", "kiln.yaml:2: limits.log_bytes is" },
+		/* Times 2^30 this wraps around to one that would be allowed. */
+		{ "limits:\n  log_bytes: 17179869185GiB\n", "kiln.yaml:2: limits.log_bytes is" },
 		{ "a: &x 1\nport: *x\n", "kiln.yaml:1: unknown setting" },
 		{ "port: &x 1\nqueue:\n  max: *x\n", "kiln.yaml:3: aliases" },
 		{ "- 1\n", "kiln.yaml:1: the file must hold settings" },

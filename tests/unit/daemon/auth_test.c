@@ -37,6 +37,7 @@ static void test_origin(void **state)
 	assert_true(auth_origin_ok("https://ci.example.org", "ci.example.org"));
 	assert_false(auth_origin_ok("http://localhost:8081", "localhost:8080"));
 	assert_false(auth_origin_ok("http://localhost", "localhost:8080"));
+	assert_false(auth_origin_ok("http://localhost.evil.example", "localhost"));
 	assert_false(auth_origin_ok("null", "localhost"));
 	assert_false(auth_origin_ok("", ""));
 	assert_false(auth_origin_ok("ftp://localhost", "localhost"));

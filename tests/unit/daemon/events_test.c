@@ -104,7 +104,8 @@ static void test_no_events(void **state)
 	feed(&ev, "{\"type\":\"step_end\",\"index\":4}\n{\"type\":\"note\"}\n");
 	memset(giant, ' ', EVENTS_LINE_MAX + 100);
 	memcpy(giant, "{\"type\":\"state\",\"state\":\"running_build\"}", 39);
-	events_feed(&ev, giant, EVENTS_LINE_MAX + 100);
+	events_feed(&ev, giant, 100);
+	events_feed(&ev, giant + 100, EVENTS_LINE_MAX);
 	feed(&ev, "\n");
 	assert_int_equal(seen.count, 0);
 	feed(&ev, "{\"type\":\"state\",\"state\":\"running_build\"}\n");
