@@ -94,6 +94,9 @@ void run_read_events(struct run *r)
 		events_feed(&r->events, buf, (size_t)n);
 	if (b && !b->facts)
 		b->facts = json_incref(r->events.facts);
+	/* ctl shows up a moment before it listens: what comes next is the time to try again. */
+	if (b && b->cancel_asked && !r->cancel_told)
+		run_send_cancel(r);
 }
 
 static void on_events(void *arg, uint32_t mask, const char *name)
@@ -197,9 +200,10 @@ static void on_ctl_answer(void *arg, const char *line, const struct err *e)
 	struct run *r = arg;
 
 	r->ctl = NULL;
+	r->cancel_told = line && strcmp(line, "ok") == 0;
 	if (!line)
 		log_line(LOG_LEVEL_WARN, r->id, "cancel: %s", e->text);
-	else if (strcmp(line, "ok") != 0)
+	else if (!r->cancel_told)
 		log_line(LOG_LEVEL_WARN, r->id, "cancel: the supervisor says: %s", line);
 }
 

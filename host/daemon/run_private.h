@@ -19,6 +19,7 @@ struct run {
 	struct child *child;       /* the supervisor's process; NULL: ended or not yet known */
 	struct talk *start;        /* document sent, answer to come */
 	struct talk *ctl;          /* cancel sent, answer to come */
+	int cancel_told;           /* it said ok to the cancel */
 	int ended;                 /* its process has ended */
 	int adopting;              /* it holds the lock but run.json is not there yet */
 	struct run *next;

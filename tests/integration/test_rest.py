@@ -627,6 +627,15 @@ def test_links_in_a_build_directory_are_not_followed(k, collected):
         (d / name).symlink_to("/etc/passwd")
     for path in ("log", "artifacts/x", "artifacts"):
         assert b"root:" not in k.get(f"/build/{build}/{path}").body
+    outside = k.tmp / "outside"
+    outside.mkdir()
+    (outside / "0").write_text("secret")
+    build = k.submit(ARTIFACTS=[{"path": "x", "text": "xxxxxx"}])
+    k.wait(build)
+    d = k.build_dir(build) / "artifacts"
+    d.rename(k.tmp / "moved")
+    d.symlink_to(outside)
+    assert b"secret" not in k.get(f"/build/{build}/artifacts/x").body
 
 
 # ---- the list ----
@@ -738,6 +747,15 @@ def test_cancel_at_once_reaches_a_supervisor_that_is_starting(k):
         assert k.ask("POST", f"/build/{build}/cancel").status in (200, 202)
         assert k.ask("POST", f"/build/{build}/cancel").status in (200, 202, 409)
         assert k.wait(build)["status"] == "cancelled"
+
+
+def test_cancel_reaches_a_supervisor_that_listens_late(k):
+    build = k.submit(HOLD="1", LATE_CTL="1")
+    until("it has begun", (k.build_dir(build) / "events.jsonl").exists)
+    assert not (k.build_dir(build) / "ctl").exists()
+    assert k.ask("POST", f"/build/{build}/cancel").status == 202
+    (k.build_dir(build) / "go").touch()
+    assert k.wait(build)["class"] == "cancelled"
 
 
 def test_cancel_of_a_finished_build(k, collected):
@@ -877,25 +895,32 @@ def test_killed_before_the_supervisor_began(own, leftovers):
     assert [e.name for e in (lab.dir / "builds").iterdir() if e.name.startswith(".")] == []
 
 
-def test_killed_between_document_and_lock(own, tmp_path):
+@pytest.mark.parametrize("winner", ["first", "second"])
+def test_killed_between_document_and_lock(own, tmp_path, winner):
     """Two supervisors of one build: the one that has the lock counts, the build runs once."""
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
-    slow = tmp_path / "slow"
     real = pathlib.Path(__file__).resolve().parent / "standin" / "kiln-supervisor-standin"
-    slow.write_text(f"#!/bin/sh\ncase $1 in --dir) exec 9>{gate}.pid; echo $$ >&9; read x <{gate};; esac\n"
-                    f"exec {real} \"$@\"\n")
-    slow.chmod(0o755)
-    lab = own(f"supervisor={slow}").start()
+    for name in ("first", "second"):
+        os.mkfifo(tmp_path / f"{name}.gate")
+        slow = tmp_path / name
+        slow.write_text(f"#!/bin/sh\ncase $1 in --dir) echo >{slow}.waits; read x <{slow}.gate;; esac\n"
+                        f"exec {real} \"$@\"\n")
+        slow.chmod(0o755)
+
+    def release(name):
+        with open(tmp_path / f"{name}.gate", "w") as f:
+            f.write("go\n")
+    lab = own(f"supervisor={tmp_path / 'first'}").start()
     build = lab.submit(HOLD="1")
-    until("it waits", (tmp_path / "gate.pid").exists)
+    until("the first waits", (tmp_path / "first.waits").exists)
     lab.kill9()
-    lab.settings[:] = []
+    lab.settings[:] = [f"supervisor={tmp_path / 'second'}"]
     lab.start()
-    until("the second has begun", (lab.build_dir(build) / "ctl").exists)
-    with open(gate, "w") as f:
-        f.write("go\n")
+    until("the second waits", (tmp_path / "second.waits").exists)
+    release(winner)
     lab.order(build, cmd="log", hex=b"one\n".hex())
+    release("second" if winner == "first" else "first")
+    if winner == "first":
+        until("adopted", lambda: any("adopted" in line for line in lab.lines))
     lab.order(build, cmd="finish", **{"class": "ok"})
     assert lab.wait(build)["class"] == "ok"
     assert lab.get(f"/build/{build}/log").body == b"one\n"
@@ -964,19 +989,18 @@ def test_full_disk(own):
 
 
 def test_pid_that_belongs_to_another_process(own):
-    lab = own().start()
-    build = lab.hold()
+    lab = own("capacity.max_running=1").start()
+    held = lab.hold()
+    build = lab.submit()
     lab.kill9()
-    pid = lab.pid(build)
-    os.kill(pid, signal.SIGKILL)
-    until("it is gone", lambda: not os.path.exists(f"/proc/{pid}"))
-    run = lab.build_dir(build) / "run.json"
-    o = json.loads(run.read_text())
-    o["pid"] = os.getpid()
-    run.write_text(json.dumps(o))
+    lab.order(held, cmd="finish", **{"class": "ok"})
+    set_status(lab, build, "starting_vm")
+    lab.build_dir(build).mkdir()
+    locked = Locked(lab.build_dir(build))
+    (lab.build_dir(build) / "run.json").write_text(json.dumps({"pid": os.getpid(), "start_ticks": 1}))
     lab.start()
     assert lab.wait(build)["class"] == "host"
-    os.kill(os.getpid(), 0)
+    locked.release()
 
 
 def test_newer_database_is_refused(own):
@@ -1064,6 +1088,12 @@ def test_capacity_is_kept(own):
     assert lab.wait(fits)["status"] == "completed", "a build that fits passes one that does not"
     assert lab.show(waits)["status"] == "queued"
     lab.order(wide, cmd="finish", **{"class": "ok"})
+    assert lab.wait(waits)["status"] == "completed"
+    large = lab.hold(vcpus=1, memory_mib=3072)
+    waits = lab.submit(vcpus=1, memory_mib=2048)
+    assert lab.wait(lab.submit(vcpus=1, memory_mib=1024))["status"] == "completed"
+    assert lab.show(waits)["status"] == "queued"
+    lab.order(large, cmd="finish", **{"class": "ok"})
     assert lab.wait(waits)["status"] == "completed"
     r = lab.ask("POST", "/build", {"repo_url": "https://e.org/x", "vcpus": 5})
     assert r.error == (403, "never_fits", "vcpus")
