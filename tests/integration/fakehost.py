@@ -97,6 +97,9 @@ class Stream:
         self.buffer = bytearray()
         self.control = False
         self.kind = None
+        self.upstream = None    # of a tcp stream
+        self.ends = 0           # of a tcp stream: directions that are over
+        self.up_bytes = self.down_bytes = 0
         self.data = bytearray()
 
     def frames(self):
@@ -143,7 +146,7 @@ class Guest:
     """One VM and the host's side of its connections. Use as a context manager."""
 
     def __init__(self, image, memory_mib=256, disk_mib=256, cpus=1, send_max=16384,
-                 heartbeat_ms=2000, tap=None):
+                 heartbeat_ms=2000, tap=None, network=None):
         self.image, self.memory_mib, self.disk_mib, self.cpus = image, memory_mib, disk_mib, cpus
         self.send_max, self.heartbeat_ms = send_max, heartbeat_ms
         self.secret = secrets.token_bytes(32)
@@ -163,6 +166,7 @@ class Guest:
         self.job_sent = False
         self.hello_s = None
         self.ended_s = None
+        self.network = network or {}  # {(host, port): address}: what tcp streams may reach
         self.tap = tap          # called with (guest, frame) before anything else
 
     # --- the machine ---
@@ -257,8 +261,11 @@ class Guest:
         self.drop(self.control)
 
     def drop(self, stream):
-        self.selector.unregister(stream.sock)
-        stream.sock.close()
+        for sock in (stream.sock, stream.upstream):
+            if sock:
+                if sock.fileno() in self.selector.get_map():
+                    self.selector.unregister(sock)
+                sock.close()
         if stream is self.control:
             self.control = None
 
@@ -293,6 +300,8 @@ class Guest:
         for key, _ in self.selector.select(timeout):
             if key.data is None:
                 self.accept()
+            elif key.fileobj is key.data.upstream:
+                self.from_upstream(key.data)
             else:
                 self.readable(key.data)
         if self.acking and self.control and self.seq > self.acked_seq and (
@@ -388,11 +397,22 @@ class Guest:
         if name == "OPEN":
             stream.kind = fields["kind"]
             assert fields["secret"] == self.secret
+            if stream.kind == 3 and (fields["host"], fields["port"]) in self.network:
+                self.open_upstream(stream, self.network[fields["host"], fields["port"]])
+                return
             if stream.kind != 1:
                 stream.sock.sendall(encode("REFUSED", code=5, message="this host has no network"))
                 self.drop(stream)
                 return
             stream.sock.sendall(encode("OPENED", total_bytes=0))
+        elif name == "DATA" and stream.upstream:
+            stream.up_bytes += len(fields["data"])
+            stream.upstream.sendall(fields["data"])
+        elif name == "END" and stream.upstream:
+            stream.upstream.shutdown(socket.SHUT_WR)
+            self.end_of_direction(stream)
+        elif name == "RESET" and stream.upstream:
+            self.drop(stream)
         elif name == "DATA":
             stream.data += fields["data"]
         elif name == "END":
@@ -400,6 +420,28 @@ class Guest:
             self.artifacts = bytes(stream.data)
             stream.sock.sendall(encode("STREAM_ACK", total_bytes=len(stream.data), entries=0,
                                        refused=0, sha256=b"\0" * 32))
+
+    def open_upstream(self, stream, address):
+        stream.upstream = socket.create_connection(address)
+        self.selector.register(stream.upstream, selectors.EVENT_READ, stream)
+        stream.sock.setblocking(True)
+        stream.sock.sendall(encode("OPENED", total_bytes=0))
+
+    def from_upstream(self, stream):
+        data = stream.upstream.recv(16384)
+        if data:
+            stream.down_bytes += len(data)
+            stream.sock.sendall(encode("DATA", data=data))
+            return
+        self.selector.unregister(stream.upstream)
+        stream.sock.sendall(encode("END", total_bytes=stream.down_bytes, xxh3=0))
+        self.end_of_direction(stream)
+
+    def end_of_direction(self, stream):
+        stream.ends += 1
+        if stream.ends == 2:
+            stream.sock.sendall(encode("STREAM_ACK", total_bytes=stream.up_bytes, entries=0,
+                                       refused=0, sha256=b""))
 
     # --- what tests ask ---
 

@@ -2,11 +2,13 @@
 
 import io
 import os
+import subprocess
 import tarfile
 
 import pytest
 
 from fakehost import TOP, Guest
+from githttp import GitServer
 
 pytestmark = pytest.mark.vm
 
@@ -231,3 +233,47 @@ def test_a_step_with_vsock_connections_of_its_own(image):
     assert guest.result["class"] == OK
     assert guest.text == "said\nunharmed\n"
     assert guest.strangers > 0
+
+
+def git(folder, *args):
+    return subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid", *args],
+                          cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture(name="repository")
+def _repository(tmp_path):
+    """(server, commit) of a repository with a Makefile on its branch trunk."""
+    work = tmp_path / "work"
+    work.mkdir()
+    git(work, "init", "-q", "-b", "trunk")
+    (work / "Makefile").write_text("all:\n\t@git status --porcelain && git rev-parse HEAD\n"
+                                   "\t@printenv KILN_BRANCH KILN_COMMIT; stat -c %U Makefile\n")
+    git(work, "add", ".")
+    git(work, "commit", "-q", "-m", "first")
+    git(tmp_path, "clone", "-q", "--bare", "work", "r.git")
+    server = GitServer(str(tmp_path))
+    yield server, git(work, "rev-parse", "HEAD")
+    server.close()
+
+
+def test_clone_detect_and_make(image, repository):
+    server, commit = repository
+    with Guest(image, network={("git.example", 80): ("127.0.0.1", server.port)}) as guest:
+        guest.run(source="git", repo_url="http://git.example/r.git")
+        assert guest.result["class"] == OK, (guest.result, guest.text)
+        assert guest.messages("SOURCE")[0]["commit"] == commit
+        assert guest.messages("SOURCE")[0]["shallow"] == 1
+        assert [m["state"] for m in guest.messages("STATE")] == [1, 2, 3]
+        assert {"key": "build_system", "value": "make"}.items() <= guest.messages("NOTE")[0].items()
+        lines = guest.text.splitlines()
+        at = lines.index("kiln: found Makefile: running make")
+        assert lines[at + 1:at + 5] == [commit, "trunk", commit, "build"]
+
+
+def test_a_branch_that_does_not_exist(image, repository):
+    server, _ = repository
+    with Guest(image, network={("git.example", 80): ("127.0.0.1", server.port)}) as guest:
+        guest.run(source="git", repo_url="http://git.example/r.git", branch="no-such")
+        assert guest.result["class"] == USER and guest.result["step"] == NO_STEP
+        assert "no-such" in guest.result["message"] and "no-such" in guest.text
+        assert [m["state"] for m in guest.messages("STATE")] == [1]
