@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_logs.c - `kiln logs`: from the build directory when it is here, else from kilnd. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <unistd.h>
 
 #include "apilog.h"
 #include "builddir.h"
@@ -177,6 +179,19 @@ static int show_remote_console(struct cli *c, struct err *e)
 	return CLI_OK;
 }
 
+/* A build that ended without a verdict on disk: kilnd, if it was kilnd's, has one. */
+static int is_better_here(int dirfd)
+{
+	json_t *run = NULL;
+	pid_t pid = 0;
+
+	if (faccessat(dirfd, "result.json", F_OK, 0) == 0 || faccessat(dirfd, BUILDDIR_LOCAL, F_OK, 0) == 0)
+		return 1;
+	if (builddir_process(dirfd, &run, &pid, NULL) == 0)
+		json_decref(run);
+	return pid > 0;
+}
+
 static int run(struct cli *c)
 {
 	int console = opt_get(&c->opts, "--console") != NULL, rc;
@@ -193,7 +208,7 @@ static int run(struct cli *c)
 	rc = opt_number(&c->opts, "--step", 1, 1024, &view.only_step, &e);
 	if (rc == 0 && !*config_str(c->cfg, CONFIG_URL) &&
 	    builddir_resolve(c->cfg, c->opts.args[0], id, &e) == 0 &&
-	    builddir_open(c->cfg, id, &dirfd, &e) == 0)
+	    builddir_open(c->cfg, id, &dirfd, &e) == 0 && (console || is_better_here(dirfd)))
 		rc = console ? show_console(c, dirfd, &e) : show_local(c, &view, id, dirfd, &e);
 	else if (rc == 0 && strcmp(e.code ? e.code : "", "ambiguous") != 0)
 		rc = console ? show_remote_console(c, &e) : show_remote(c, &view, &e);

@@ -18,7 +18,8 @@ import time
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE / "standin"))
+sys.path[:0] = [str(HERE / "standin"), str(HERE)]
+import githttp  # noqa: E402
 from lab import BIN, ROOT, STANDIN, Kilnd, until  # noqa: E402
 
 KILN = BIN / "kiln"
@@ -753,6 +754,36 @@ def test_vm_exit_code_and_signal_are_the_builds(vm):
     assert last_line(p).startswith("kiln: failed: user: ")
     p = vm("run", "--no-source", "--", "kill -TERM $$")
     assert p.returncode == 128 + signal.SIGTERM, p.stdout + p.stderr
+
+
+@pytest.mark.vm
+def test_vm_clones_a_branch_of_a_repository(vm, tmp_path):
+    work, root = tmp_path / "work", tmp_path / "repos"
+    work.mkdir()
+    root.mkdir()
+    word = os.urandom(8).hex()
+    git(work, "init", "-q", "-b", "main", ".")
+    git(work, "commit", "-q", "--allow-empty", "-m", "x")
+    git(work, "checkout", "-q", "-b", "side")
+    (work / "word").write_text(word + "\n")
+    git(work, "add", ".")
+    git(work, "commit", "-q", "-m", "y")
+    git(root, "clone", "-q", "--bare", work, "r.git")
+    server = githttp.GitServer(str(root))
+    try:
+        words = ["run", server.url("r"), "--branch", "side", "--artifacts", "word", "--", "cat word"]
+        p = vm(*words)
+        assert p.returncode == 1 and "egress.private" in last_line(p), p.stdout + p.stderr
+        private = f"egress.private=127.0.0.1:{server.port}"
+        p = vm("--set", private, *words)
+        assert p.returncode == 0, p.stdout + p.stderr
+        assert word in p.stdout
+        assert (tmp_path / "kiln-out" / "word").read_text() == word + "\n"
+        p = vm("--set", private, "run", server.url("r"), "--branch", "nope", "--", "true")
+        assert p.returncode == 1, p.stdout + p.stderr
+        assert "nope" in last_line(p)
+    finally:
+        server.close()
 
 
 @pytest.mark.vm
