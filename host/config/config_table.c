@@ -84,7 +84,7 @@ const struct config_setting config_settings[CONFIG_KEY_COUNT] = {
 	[CONFIG_DEADLINES_UPLOAD_S] = { INT("deadlines.upload_s", "300", 1, 86400,
 		"seconds for collecting the artifacts") },
 	[CONFIG_DEADLINES_JOB_S] = { INT("deadlines.job_s", "7200", 1, 604800,
-		"seconds for the whole life of a VM") },
+		"seconds for the whole life of a VM; more where the job's own timeout asks for more") },
 	[CONFIG_DEADLINES_HEARTBEAT_S] = { INT("deadlines.heartbeat_s", "30", 1, 600,
 		"seconds of silence after which the agent counts as lost") },
 	[CONFIG_DEADLINES_GRACE_S] = { INT("deadlines.grace_s", "10", 0, 3600,

@@ -69,14 +69,26 @@ static int64_t timeout_ms(const json_t *job)
 	return json_integer_value(json_object_get(job, "timeout_s")) * 1000;
 }
 
+/* A timeout that the ceiling allowed must not be cut short by the deadline of the whole job. */
+static int64_t job_deadline_ms(const json_t *job, const struct config *cfg)
+{
+	static const enum config_key parts[] = { CONFIG_DEADLINES_BOOT_S, CONFIG_DEADLINES_CLONE_S,
+						 CONFIG_DEADLINES_UPLOAD_S };
+	int64_t whole = config_int(cfg, CONFIG_DEADLINES_JOB_S) * 1000, sum = timeout_ms(job);
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+		sum += config_int(cfg, parts[i]) * 1000;
+	return sum > whole ? sum : whole;
+}
+
 static json_t *deadlines(const json_t *job, const struct config *cfg)
 {
-	return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:o, s:o, s:I, s:o, s:I, s:o, s:o}",
 			 "boot", number(cfg, CONFIG_DEADLINES_BOOT_S, 1000),
 			 "clone", number(cfg, CONFIG_DEADLINES_CLONE_S, 1000),
 			 "steps", (json_int_t)timeout_ms(job),
 			 "upload", number(cfg, CONFIG_DEADLINES_UPLOAD_S, 1000),
-			 "job", number(cfg, CONFIG_DEADLINES_JOB_S, 1000),
+			 "job", (json_int_t)job_deadline_ms(job, cfg),
 			 "heartbeat", number(cfg, CONFIG_DEADLINES_HEARTBEAT_S, 1000),
 			 "grace", number(cfg, CONFIG_DEADLINES_GRACE_S, 1000));
 }

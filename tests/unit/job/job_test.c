@@ -339,6 +339,28 @@ static void secrets_are_masked_for_people_and_whole_for_the_supervisor(void **st
 	json_decref(job);
 }
 
+static void a_long_timeout_is_not_cut_short_by_the_whole_jobs_deadline(void **state)
+{
+	static const struct { const char *timeout; int64_t job_ms; } cases[] = {
+		{ "600", 7200000 }, { "10000", (10000 + 30 + 300 + 300) * (int64_t)1000 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		json_t *job = NULL, *doc = NULL, *d;
+		char text[256];
+		struct err e;
+
+		snprintf(text, sizeof(text), "{" URL ", \"timeout_s\": %s}", cases[i].timeout);
+		assert_int_equal(make(plain, text, &job, &e), 0);
+		assert_int_equal(job_supervisor_doc(job, plain, "build_x", 1, &doc, &e), 0);
+		d = json_object_get(doc, "deadlines_ms");
+		assert_int_equal(json_integer_value(json_object_get(d, "job")), cases[i].job_ms);
+		json_decref(doc);
+		json_decref(job);
+	}
+}
+
 static void the_operators_rules_join_the_jobs(void **state)
 {
 	struct config *cfg = load("egress:\n  allow: [a.org]\n  deny: [b.org]\n  private: [10.0.0.0/8]\n");
@@ -418,6 +440,7 @@ int main(void)
 		cmocka_unit_test(a_huge_job_is_refused),
 		cmocka_unit_test(steps_get_names_and_the_local_interface_takes_a_tar),
 		cmocka_unit_test(secrets_are_masked_for_people_and_whole_for_the_supervisor),
+		cmocka_unit_test(a_long_timeout_is_not_cut_short_by_the_whole_jobs_deadline),
 		cmocka_unit_test(the_operators_rules_join_the_jobs),
 		cmocka_unit_test(images_are_listed_and_the_unknown_one_names_them),
 		cmocka_unit_test(an_image_may_be_a_path_only_for_the_operator),
