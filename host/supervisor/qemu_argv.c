@@ -107,7 +107,7 @@ static void add_vsock(struct qemu_argv *a, const struct qemu_config *c)
 static int add_kernel(struct qemu_argv *a, const struct qemu_config *c, struct err *e)
 {
 	char cmdline[QEMU_CMDLINE_BYTES - QEMU_CMDLINE_SPARE];
-	char port[32] = "";
+	char port[32] = "", tsc[40] = "";
 	int n;
 
 	for (const char *p = c->cmdline_append; *p; p++)
@@ -116,7 +116,9 @@ static int add_kernel(struct qemu_argv *a, const struct qemu_config *c, struct e
 					 "cmdline_append holds a byte that is not printable ASCII");
 	if (!c->probe && c->port != 1024)
 		snprintf(port, sizeof(port), " kiln.port=%u", c->port);
-	n = snprintf(cmdline, sizeof(cmdline), "%s%s%s%s", CMDLINE, port,
+	if (c->tsc_khz && !c->kvm)
+		snprintf(tsc, sizeof(tsc), " tsc_early_khz=%u", c->tsc_khz);
+	n = snprintf(cmdline, sizeof(cmdline), "%s%s%s%s%s", CMDLINE, tsc, port,
 		     *c->cmdline_append ? " " : "", c->cmdline_append);
 	if (n < 0 || (size_t)n >= sizeof(cmdline))
 		return err_field(e, "vmm", "cmdline_append",

@@ -30,6 +30,7 @@ struct qemu_config {
 	bool kernel_vsock;          /* vhost-vsock-device on QEMU_FD_VHOST with guest_cid */
 	uint32_t guest_cid, port;   /* port: 1024 needs no word on the kernel command line */
 	uint32_t vcpus, memory_mib;
+	uint32_t tsc_khz;           /* of the host's counter, for an emulated guest; 0: unknown */
 };
 
 struct qemu_argv {

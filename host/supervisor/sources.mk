@@ -1,7 +1,7 @@
 # control: the VM, its deadlines and the verdict
 SUPERVISOR_SRC := $(addprefix host/supervisor/, \
 	child.c console.c control.c ctl.c linkio.c listener.c probe.c probe_cache.c procs.c program.c \
-	qemu_argv.c rundir.c scratch.c supjob.c uid.c verdict.c vmm.c vmm_qemu.c)
+	qemu_argv.c rundir.c scratch.c supjob.c tsc.c uid.c verdict.c vmm.c vmm_qemu.c)
 SUPERVISOR_MAIN := host/supervisor/main.c
 # conduit and dialer: the processes that face the guest
 SUPERVISOR_SRC += $(addprefix host/supervisor/, \

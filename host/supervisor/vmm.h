@@ -14,6 +14,7 @@
 
 #include "child.h"
 #include "supjob.h"
+#include "tsc.h"
 #include "uid.h"
 
 #define VMM_PORT 1024 /* PROTOCOL.md section 1 */
@@ -39,6 +40,7 @@ struct vmm {
 	int vhost_fd;        /* /dev/vhost-vsock with the CID set, -1 without */
 	int watch_fd;        /* inotify: readable when the helper may be ready; -1: nothing to wait for */
 	uint32_t guest_cid, port;
+	struct tsc_mark tsc; /* taken by listen: the work until start is the measuring time */
 	struct child helper; /* vhost-device-vsock, not started with kernel vsock */
 	struct child vm;
 };

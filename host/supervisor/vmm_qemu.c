@@ -65,6 +65,7 @@ static int make_listener(struct vmm *v, struct err *e)
 
 static int listen_qemu(struct vmm *v, struct err *e)
 {
+	tsc_mark(&v->tsc);
 	if (program_find(v->job->vmm.qemu, v->qemu, sizeof(v->qemu), e) < 0)
 		return err_prefix(e, "vmm.qemu");
 	if (!v->facts.kernel_vsock && program_find(v->job->vmm.vhost_device_vsock, v->helper_path,
@@ -123,7 +124,8 @@ static int start(struct vmm *v, int out_fd, struct err *e)
 	struct qemu_config c = {
 		.program = v->qemu, .name = job->build_id, .cmdline_append = job->vmm.cmdline_append,
 		.kvm = v->facts.kvm, .kernel_vsock = v->facts.kernel_vsock, .guest_cid = v->guest_cid,
-		.port = v->port, .vcpus = job->machine.vcpus, .memory_mib = job->machine.memory_mib };
+		.port = v->port, .vcpus = job->machine.vcpus, .memory_mib = job->machine.memory_mib,
+		.tsc_khz = tsc_khz(&v->tsc) };
 	struct child_spec spec = { .name = "qemu", .stdio = { -1, out_fd, out_fd },
 				   .cwd_fd = v->dir_fd, .id = v->ids->others, .no_network = true,
 				   .nofile = VMM_NOFILE,

@@ -6,10 +6,12 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
 #include "qemu_argv.h"
+#include "tsc.h"
 
 static const struct qemu_config plain = { .program = "/usr/bin/qemu", .name = "build_x",
 					  .cmdline_append = "", .port = 1024, .vcpus = 2,
@@ -114,6 +116,32 @@ static void test_kernel_command_line(void **state)
 	assert_non_null(strstr(e.text, "printable"));
 }
 
+static void test_the_counter_is_told_to_an_emulated_guest_only(void **state)
+{
+	struct qemu_config c = plain;
+	struct tsc_mark m;
+	struct timespec until;
+	uint32_t khz;
+
+	(void)state;
+	assert_null(find("-append", "tsc_early_khz"));
+	c.tsc_khz = 2600000;
+	build(&c);
+	assert_non_null(find("-append", " tsc_early_khz=2600000"));
+	c.kvm = true;
+	build(&c);
+	assert_null(find("-append", "tsc_early_khz"));
+
+	tsc_mark(&m);
+	assert_int_equal(tsc_khz(&m), 0); /* too early to tell */
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (until.tv_nsec + 12000000) / 1000000000;
+	until.tv_nsec = (until.tv_nsec + 12000000) % 1000000000;
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+	khz = tsc_khz(&m);
+	assert_in_range(khz, 400000, 8000000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -121,6 +149,7 @@ int main(void)
 		cmocka_unit_test(test_kvm_with_kernel_vsock),
 		cmocka_unit_test(test_probe_has_no_disk_and_no_vsock),
 		cmocka_unit_test(test_kernel_command_line),
+		cmocka_unit_test(test_the_counter_is_told_to_an_emulated_guest_only),
 	};
 
 	return cmocka_run_group_tests_name("supervisor/qemu_argv", tests, NULL, NULL);
