@@ -55,11 +55,20 @@ static int http_status(const char *message)
 	return p ? (int)strtol(p + strlen("unexpected http status code: "), NULL, 10) : 0;
 }
 
-/* The bits of mbedtls_ssl_get_verify_result(), which libgit2 prints in brackets. */
+/* The bits of mbedtls_ssl_get_verify_result(), which libgit2 prints in one of two places. */
+static unsigned long certificate_bits(const char *message)
+{
+	static const char invalid[] = "the SSL certificate is invalid: ";
+	const char *bracket = strchr(message, '[');
+
+	if (strncmp(message, invalid, sizeof(invalid) - 1) == 0)
+		return strtoul(message + sizeof(invalid) - 1, NULL, 16);
+	return bracket ? strtoul(bracket + 1, NULL, 16) : 0;
+}
+
 static const char *certificate_words(const char *message)
 {
-	const char *open = strchr(message, '[');
-	unsigned long bits = open ? strtoul(open + 1, NULL, 16) : 0;
+	unsigned long bits = certificate_bits(message);
 
 	if (bits & MBEDTLS_X509_BADCERT_EXPIRED)
 		return "the server's certificate has expired";
@@ -111,6 +120,9 @@ int gitwords_fail(struct fail *f, const char *what, const char *url)
 				gitstream_refusal()->text);
 	if (status)
 		return fail_http(f, what, url, status);
+	if (strstr(message, "redirect"))
+		return fail_set(f, WIRE_CLASS_USER, "%s %s: the server redirects without end or "
+				"without saying where to (%s)", what, url, message);
 	if (strstr(message, "authentication"))
 		return fail_http(f, what, url, 401);
 	if (e && e->klass == GIT_ERROR_SSL)
@@ -119,5 +131,7 @@ int gitwords_fail(struct fail *f, const char *what, const char *url)
 		return fail_set(f, WIRE_CLASS_USER,
 				"%s %s: what answers there is not a git server over smart HTTP (%s)",
 				what, url, message);
+	if (strcmp(message, "unexpected EOF") == 0)
+		message = "the server closed the connection without an answer";
 	return fail_set(f, WIRE_CLASS_USER, "%s %s: %s", what, url, message);
 }
