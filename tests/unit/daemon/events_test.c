@@ -93,6 +93,7 @@ static void test_no_events(void **state)
 {
 	struct seen seen = { 0 };
 	struct events ev;
+	static const char event[] = "{\"type\":\"state\",\"state\":\"running_build\"}";
 	char *giant = malloc(EVENTS_LINE_MAX + 100);
 
 	(void)state;
@@ -103,7 +104,7 @@ static void test_no_events(void **state)
 	feed(&ev, "{\"type\":\"state\",\"state\":\"completed\"}\n");
 	feed(&ev, "{\"type\":\"step_end\",\"index\":4}\n{\"type\":\"note\"}\n");
 	memset(giant, ' ', EVENTS_LINE_MAX + 100);
-	memcpy(giant, "{\"type\":\"state\",\"state\":\"running_build\"}", 39);
+	memcpy(giant, event, sizeof(event) - 1);
 	events_feed(&ev, giant, 100);
 	events_feed(&ev, giant + 100, EVENTS_LINE_MAX);
 	feed(&ev, "\n");
