@@ -147,8 +147,11 @@ def test_log_is_whole_and_in_order_over_resets(image):
     """Resets of the control connection, and a host that acknowledges nothing for a while."""
     count = 400000
     marks = [100_000, 700_000, 1_500_000]
+    at_end = []
 
     def disturb(guest, frame):
+        if frame.name == "STEP_END":
+            at_end.append(guest.log_bytes)
         if frame.name == "LOG" and marks and guest.log_bytes > marks[0] and guest.control:
             marks.pop(0)
             guest.reset()
@@ -158,6 +161,7 @@ def test_log_is_whole_and_in_order_over_resets(image):
         guest.run(steps=[{"name": "s", "run": f"seq 1 {count}"}])
         assert guest.result["class"] == OK
         assert bytes(guest.log) == b"".join(b"%d\n" % i for i in range(1, count + 1))
+        assert at_end[-1] == len(guest.log), "all that a step printed comes before its end"
         assert not marks
         assert [h["secret"] for h in guest.hellos] == [b""] + [guest.secret] * 3
         assert all(h["next_seq"] > 1 for h in guest.hellos[1:])
