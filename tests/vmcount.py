@@ -70,7 +70,7 @@ def main():
     stop, seen = threading.Event(), set()
     t = threading.Thread(target=watch, args=(stop, seen))
     t.start()
-    rc = subprocess.call(sys.argv[2:])
+    rc = subprocess.call(sys.argv[2:], close_fds=False)
     stop.set()
     t.join()
     with open(sys.argv[1], "w", encoding="ascii") as f:

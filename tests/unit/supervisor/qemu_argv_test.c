@@ -124,6 +124,7 @@ static void test_the_counter_is_told_to_an_emulated_guest_only(void **state)
 	uint32_t khz;
 
 	(void)state;
+	build(&c);
 	assert_null(find("-append", "tsc_early_khz"));
 	c.tsc_khz = 2600000;
 	build(&c);
