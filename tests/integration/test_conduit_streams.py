@@ -219,6 +219,16 @@ def test_a_second_artifacts_stream_replaces_the_first_and_result_ends_it(c):
     assert c.log().count(b"kiln: the artifacts did not arrive: ") == 2
 
 
+def test_artifacts_are_a_sign_of_life(c):
+    s = c.guest().join().stream(1)
+    s.expect("OPENED")
+    data = make_tar([("a", b"x" * 30000, REG, "")])
+    for i in range(15):
+        s.send("DATA", data=data[i * 1000:i * 1000 + 1000])
+        time.sleep(0.1)
+    wait_for(lambda: sum(m["kind"] == "alive" for m in c.drain()) >= 2, 2)
+
+
 def test_a_hundred_thousand_refusals_are_counted_and_memory_stays_flat():
     with Conduit(limits={"artifact_files": 200000, "events": 500}) as c:
         g = c.guest().join()
