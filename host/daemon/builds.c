@@ -247,7 +247,9 @@ static void store_verdict(struct builds *bs, struct build *b)
 	if (commit && *commit)
 		record_text(&r->commit, commit);
 	r->artifacts_count = json_integer_value(json_object_get(v, "artifacts_count"));
-	r->exit_code = json_is_integer(code) ? json_integer_value(code) : -1;
+	/* A verdict names the exit code of the step to blame; with none to blame all were 0. */
+	r->exit_code = json_is_integer(code) ? json_integer_value(code) :
+		       r->klass && strcmp(r->klass, "ok") == 0 ? 0 : -1;
 	hide_secrets(bs, r);
 	writer_put(bs->k->writer, WRITER_UPDATE, r, on_verdict_stored, bs->k);
 }

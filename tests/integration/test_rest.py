@@ -836,6 +836,7 @@ def test_term_leaves_running_builds_and_the_next_kilnd_adopts_them(own):
     assert next(stream) == ("message", 21, "after\n")
     lab.order(running, cmd="finish", **{"class": "ok"})
     assert next(stream)[0] == "end"
+    assert lab.show(running)["exit_code"] == 0
     assert lab.wait(queued)["status"] == "completed"
     assert lab.get(f"/build/{running}/log").body == b"before\nbetween\nafter\n"
 
