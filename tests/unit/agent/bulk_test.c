@@ -4,9 +4,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <netinet/in.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -57,19 +60,16 @@ static void host_get(struct host *h, struct wire_msg *msg)
 	h->n -= used;
 }
 
-/* A pair of which the guest's end is given to bulk_open, with the answer sent beforehand. */
-static struct bulk *open_pair(struct host *h, uint8_t kind, uint64_t announced)
+/* sp[1] is given to bulk_open, with the host's answer sent beforehand on sp[0]. */
+static struct bulk *open_on(struct host *h, int sp[2], uint8_t kind, uint64_t announced,
+			    uint32_t send_max)
 {
-	struct bulk_want want = { .kind = kind, .secret = secret, .send_max_bytes = SEND_MAX };
+	struct bulk_want want = { .kind = kind, .secret = secret, .send_max_bytes = send_max };
 	struct wire_msg msg = { .type = WIRE_OPENED, .u.opened = { announced } };
 	struct bulk *b = NULL;
 	struct fail f = { 0 };
 	uint64_t total = 0;
-	int sp[2], size = 1 << 20;
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sp), 0);
-	setsockopt(sp[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	setsockopt(sp[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	memset(h, 0, sizeof(*h));
 	h->fd = sp[0];
 	host_send(h, &msg);
@@ -81,6 +81,34 @@ static struct bulk *open_pair(struct host *h, uint8_t kind, uint64_t announced)
 	assert_int_equal(msg.u.open.kind, kind);
 	assert_memory_equal(msg.u.open.secret.p, secret, WIRE_MAX_SECRET);
 	return b;
+}
+
+static struct bulk *open_pair(struct host *h, uint8_t kind, uint64_t announced)
+{
+	int sp[2], size = 1 << 20;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sp), 0);
+	setsockopt(sp[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	setsockopt(sp[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	return open_on(h, sp, kind, announced, SEND_MAX);
+}
+
+/* A TCP connection with a small send buffer: unlike a Unix socket it cuts what is sent. */
+static void tcp_pair(int sp[2])
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof(at);
+	int listener = socket(AF_INET, SOCK_STREAM, 0), size = 4096;
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &n), 0);
+	sp[1] = socket(AF_INET, SOCK_STREAM, 0);
+	setsockopt(sp[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	assert_int_equal(connect(sp[1], (struct sockaddr *)&at, sizeof(at)), 0);
+	sp[0] = accept(listener, NULL, NULL);
+	assert_true(sp[0] >= 0);
+	close(listener);
 }
 
 static void test_artifacts(void **state)
@@ -296,20 +324,37 @@ static void test_rubbish_and_out_of_place(void **state)
 	bulk_free(NULL);
 }
 
-/* A peer that reads slowly: sends are cut anywhere, the bytes are the same. */
+static void on_alarm(int signo)
+{
+	(void)signo;
+}
+
+/* A signal every millisecond, without SA_RESTART: blocked sends come back early. */
+static void ring(suseconds_t every_us)
+{
+	struct sigaction sa = { .sa_handler = every_us ? on_alarm : SIG_IGN };
+	struct itimerval timer = { { 0, every_us }, { 0, every_us } };
+
+	assert_int_equal(sigaction(SIGALRM, &sa, NULL), 0);
+	assert_int_equal(setitimer(ITIMER_REAL, &timer, NULL), 0);
+}
+
+/* Sends that are cut anywhere and interrupted: the bytes that arrive are the same. */
 static void test_partial_sends(void **state)
 {
-	static uint8_t data[3 << 20];
-	struct host h;
-	struct bulk *b = open_pair(&h, WIRE_KIND_ARTIFACTS, 0);
+	static uint8_t data[8 << 20];
+	static struct host h;
 	struct wire_msg msg;
 	struct fail f = { 0 };
-	int status;
+	struct bulk *b;
+	int status, sp[2];
 	pid_t pid;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(data); i++)
 		data[i] = (uint8_t)(i * 13 >> 4);
+	tcp_pair(sp);
+	b = open_on(&h, sp, WIRE_KIND_ARTIFACTS, 0, WIRE_MAX_DATA);
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
@@ -321,8 +366,10 @@ static void test_partial_sends(void **state)
 			XXH3_64bits_update(hash, msg.u.data.data.p, msg.u.data.data.n);
 		_exit(msg.type == WIRE_END && msg.u.end.xxh3 == XXH3_64bits_digest(hash) ? 0 : 1);
 	}
+	ring(1000);
 	assert_int_equal(bulk_write(b, data, sizeof(data), &f), 0);
 	assert_int_equal(bulk_end(b, &f), 0);
+	ring(0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	bulk_free(b);
