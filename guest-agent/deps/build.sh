@@ -13,6 +13,7 @@
 # is the last line of stdout. Sources come from fetch.sh; needs no root.
 set -euo pipefail
 export LC_ALL=C
+unset MAKEFLAGS MFLAGS DESTDIR CPPFLAGS LDFLAGS # what the caller builds with is not for the libraries
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../../scripts/cache.sh
@@ -267,7 +268,7 @@ fi
 
 P=$(cache_begin $KIND "$D")
 W=$(mktemp -d "${TMPDIR:-/tmp}/kiln-agent-libs.XXXXXX")
-trap 'rm -rf "$W"' EXIT
+trap 'rm -rf "$W" "$P"' EXIT
 JOBS=$(nproc)
 names=()
 last_lock=$KILN_CACHE/$KIND.lock-versions
