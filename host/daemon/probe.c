@@ -57,7 +57,7 @@ static int start(struct kilnd *k, struct probe *p, struct err *e)
 			 NULL };
 	_cleanup_free_ char *text = NULL, *frame = NULL;
 	_cleanup_fd_ int ours = -1, theirs = -1;
-	json_t *doc = job_vmm_doc(k->cfg);
+	json_t *doc = job_probe_doc(k->cfg);
 	int sv[2];
 	size_t n = 0;
 	pid_t pid;

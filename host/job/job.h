@@ -43,8 +43,8 @@ int job_public(const json_t *job, json_t **out);
 int job_supervisor_doc(const json_t *job, const struct config *cfg, const char *build_id,
 		       int attempt, json_t **doc, struct err *e);
 
-/* The `vmm` member alone, for kiln-supervisor --probe. New, or NULL without memory. */
-json_t *job_vmm_doc(const struct config *cfg);
+/* The document of kiln-supervisor --probe. New, or NULL without memory. */
+json_t *job_probe_doc(const struct config *cfg);
 
 /*
  * "build_" and a random UUID (version 4), NUL-terminated. Code "io".

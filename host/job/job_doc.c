@@ -40,7 +40,7 @@ int job_public(const json_t *job, json_t **out)
 	return 0;
 }
 
-json_t *job_vmm_doc(const struct config *cfg)
+static json_t *vmm(const struct config *cfg)
 {
 	char cache[PATH_MAX];
 
@@ -215,6 +215,17 @@ static json_t *uid_range(const struct config *cfg)
 			 (json_int_t)config_int(cfg, CONFIG_UID_COUNT));
 }
 
+json_t *job_probe_doc(const struct config *cfg)
+{
+	json_t *d = vmm(cfg);
+
+	if (d && json_object_set_new(d, "uid_range", uid_range(cfg)) < 0) {
+		json_decref(d);
+		return NULL;
+	}
+	return d;
+}
+
 int job_supervisor_doc(const json_t *job, const struct config *cfg, const char *build_id,
 		       int attempt, json_t **doc, struct err *e)
 {
@@ -227,7 +238,7 @@ int job_supervisor_doc(const json_t *job, const struct config *cfg, const char *
 	if (config_below(cfg, uid_dir, sizeof(uid_dir), "uids") < 0)
 		return err_field(e, "io", "dir", "the path of dir is too long");
 	d = json_pack("{s:i, s:s, s:i, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:s, s:o}", "format", 1,
-		      "build_id", build_id, "attempt", attempt, "vmm", job_vmm_doc(cfg),
+		      "build_id", build_id, "attempt", attempt, "vmm", vmm(cfg),
 		      "machine", machine(job, &image), "uid_range", uid_range(cfg), "uid_dir", uid_dir,
 		      "deadlines_ms", deadlines(job, cfg), "emulation_factor",
 		      number(cfg, CONFIG_EMULATION_FACTOR, 1), "limits", limits(cfg), "egress",

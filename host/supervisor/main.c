@@ -183,6 +183,8 @@ static int probe(const struct options *o)
 
 	if (rc == 0)
 		rc = supjob_parse_vmm(&job, text, n, &e);
+	if (rc == 0 && job.uid_count && geteuid() == 0) /* judged as a build would be */
+		self = (struct child_id){ .drop = true, .uid = job.uid_first, .gid = job.uid_first };
 	if (rc == 0)
 		rc = vmm_backend(&job)->probe(&job, self, &facts, &e);
 	if (rc == 0) {

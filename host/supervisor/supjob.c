@@ -340,8 +340,9 @@ int supjob_parse_vmm(struct supjob *job, const char *text, size_t n, struct err 
 {
 	_cleanup_json_ json_t *doc = NULL;
 
-	if (start(job, text, n, &doc, e) < 0)
+	if (start(job, text, n, &doc, e) < 0 || parse_uids(job, doc, e) < 0)
 		return -1;
+	json_object_del(doc, "uid_range"); /* the rest are the members of vmm */
 	return parse_vmm(&job->vmm, doc, e);
 }
 

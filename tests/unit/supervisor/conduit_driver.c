@@ -114,7 +114,7 @@ static void send_command(int fd, char *line)
 		fprintf(stderr, "conduit_driver: the conduit is gone\n");
 }
 
-/* Until the conduit's end of the link is closed. */
+/* Until the conduit's end of the link, or standard input, is closed. */
 static void relay(int link)
 {
 	struct pollfd p[] = { { .fd = link, .events = POLLIN }, { .fd = 0, .events = POLLIN } };
@@ -136,9 +136,8 @@ static void relay(int link)
 				n++;
 			line[n] = '\0';
 			if (n == 0)
-				p[1].fd = -1; /* end of file */
-			else
-				send_command(link, line);
+				return; /* whoever plays the build is gone */
+			send_command(link, line);
 		}
 	}
 }
@@ -179,6 +178,7 @@ int main(int argc, char **argv)
 	printf("{\"kind\":\"pids\",\"conduit\":%d,\"dialer\":%d}\n", (int)conduit, (int)dialer);
 	fflush(stdout);
 	relay(control[0]);
+	close(control[0]); /* a conduit without control ends, and the dialer with it */
 	waitpid(conduit, &status, 0);
 	waitpid(dialer, NULL, 0);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
