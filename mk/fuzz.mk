@@ -16,6 +16,10 @@ FUZZ_SRC_fuzz_conduit_session := $(FUZZ_WIRE) $(FUZZ_BASE) $(addprefix host/supe
 	conduit_session.c events.c logfile.c)
 FUZZ_SRC_fuzz_conduit_egress := $(FUZZ_BASE) $(addprefix host/supervisor/,egress.c egress_addr.c)
 FUZZ_SRC_fuzz_conduit_tar := $(FUZZ_BASE) host/supervisor/tarin.c
+FUZZ_SRC_fuzz_glob := guest-agent/glob.c
+FUZZ_SRC_fuzz_proxy_http := guest-agent/proxy_http.c
+FUZZ_CFLAGS_fuzz_glob := -Iguest-agent
+FUZZ_CFLAGS_fuzz_proxy_http := -Iguest-agent
 
 $(B)/fuzz/%: tests/fuzz/%.c tests/fuzz/feed.c $$(FUZZ_SRC_$$*) $(wildcard protocol/*.h host/base/*.h host/supervisor/*.h)
 	@mkdir -p $(@D)

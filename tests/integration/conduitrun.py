@@ -121,7 +121,10 @@ class Conduit:
         return self
 
     def __exit__(self, *exc):
-        if self.proc.poll() is None:
+        self.proc.stdin.close()  # the driver ends, in whatever world it runs
+        try:
+            self.proc.wait(10)
+        except subprocess.TimeoutExpired:
             self.proc.kill()
             self.proc.wait()
         self.tmp.cleanup()
