@@ -79,7 +79,7 @@ static void write_empty(const struct artifact_dirs *dirs, int link_fd)
 	struct err e;
 
 	if (manifest_new(&m, dirs->build_fd, dirs->build_id, 0, &e) < 0 ||
-	    manifest_finish(m, "", 0, 0, &e) < 0) {
+	    manifest_finish(m, "", 0, 0, &e) < 0 || manifest_sync(m, &e) < 0) {
 		snprintf(note.text, sizeof(note.text), "%s", e.text);
 		artifact_send(link_fd, &note, -1);
 	}

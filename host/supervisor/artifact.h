@@ -27,7 +27,7 @@ enum artifact_kind {
 	/* artifact process -> conduit */
 	ARTIFACT_ALIVE,      /* bytes came from the guest; at most one a second */
 	ARTIFACT_REFUSED,    /* one entry: path and text (the reason) */
-	ARTIFACT_DELIVERED,  /* STREAM_ACK was sent, manifest.json is durable: totals, sha256 */
+	ARTIFACT_DELIVERED,  /* STREAM_ACK was sent, then manifest.json made durable: totals, sha256 */
 	ARTIFACT_LIMIT,      /* text: the limit that was reached; the stream was reset, nothing is kept */
 	ARTIFACT_BROKEN,     /* text: the stream ended otherwise; nothing is kept, it may come again */
 	ARTIFACT_FAILED,     /* text: the host's own failure (disk full, …) */

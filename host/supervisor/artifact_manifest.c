@@ -29,7 +29,7 @@ struct node { /* hash 0: empty */
 };
 
 struct manifest {
-	int dir_fd, fd;
+	int dir_fd, fd, finished;
 	uint32_t next, entries_max;
 	uint64_t seed;
 	struct node *node;
@@ -42,10 +42,10 @@ void manifest_free(struct manifest *m)
 {
 	if (!m)
 		return;
-	if (m->fd >= 0) {
+	if (m->fd >= 0)
 		close(m->fd);
+	if (m->fd >= 0 && !m->finished)
 		unlinkat(m->dir_fd, MANIFEST_TEMP, 0);
-	}
 	free(m->node);
 	free(m);
 }
@@ -243,13 +243,15 @@ int manifest_finish(struct manifest *m, const char *sha256, uint64_t stream_byte
 
 	if (flush(m, e) < 0 || fileio_write_full(m->fd, end, (size_t)n, e) < 0)
 		return -1;
-	if (fdatasync(m->fd) < 0 || close(m->fd) < 0) {
-		m->fd = -1;
-		return err_errno(e, "io", "cannot sync " MANIFEST_NAME);
-	}
-	m->fd = -1;
-	if (renameat(m->dir_fd, MANIFEST_TEMP, m->dir_fd, MANIFEST_NAME) < 0 ||
-	    fsync(m->dir_fd) < 0)
+	if (renameat(m->dir_fd, MANIFEST_TEMP, m->dir_fd, MANIFEST_NAME) < 0)
 		return err_errno(e, "io", "cannot rename " MANIFEST_TEMP);
+	m->finished = 1;
+	return 0;
+}
+
+int manifest_sync(struct manifest *m, struct err *e)
+{
+	if (fdatasync(m->fd) < 0 || fsync(m->dir_fd) < 0)
+		return err_errno(e, "io", "cannot sync " MANIFEST_NAME);
 	return 0;
 }

@@ -50,8 +50,11 @@ uint32_t manifest_next(const struct manifest *m);
 /* Add one entry that manifest_judge allows. Codes "io", "internal". */
 int manifest_add(struct manifest *m, const struct manifest_entry *entry, struct err *e);
 
-/* End, fdatasync, rename to MANIFEST_NAME, sync the directory. sha256 "" when nothing came. Code "io". */
+/* End the file and rename it to MANIFEST_NAME. sha256: "" when nothing came. Code "io". */
 int manifest_finish(struct manifest *m, const char *sha256, uint64_t stream_bytes,
 		    uint64_t total_bytes, struct err *e);
+
+/* After manifest_finish: make file and name durable, which may take a second on a busy disk. Code "io". */
+int manifest_sync(struct manifest *m, struct err *e);
 
 #endif

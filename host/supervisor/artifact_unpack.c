@@ -388,8 +388,14 @@ static int deliver(struct unpack *u)
 		return fail_err(u, &e);
 	u->note.totals = (struct link_totals){ .artifact_bytes = u->total_bytes,
 					       .artifacts = u->files, .refused = u->refused };
+	/*
+	 * STREAM_ACK says what came, RESULT_ACK that it is durable: the guest need not wait for the
+	 * disk here. One that is gone by now has delivered all the same.
+	 */
+	send_frame(u, &ack);
+	if (manifest_sync(u->manifest, &e) < 0)
+		return fail_err(u, &e);
 	tell(u, ARTIFACT_DELIVERED);
-	send_frame(u, &ack); /* a guest that is gone by now has delivered all the same */
 	return 0;
 }
 

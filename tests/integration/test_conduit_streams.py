@@ -103,6 +103,7 @@ def test_what_has_no_place_in_a_tar_is_refused_one_by_one(c):
     ack = deliver(c.guest().join(), data).expect("STREAM_ACK")
     assert (ack["entries"], ack["refused"]) == (4, len(bad))
     assert [f["path"] for f in c.manifest()["files"]] == ["good", "link", "implied/f", "last"]
+    wait_for(lambda: c.events("artifacts"))
     events = c.events("artifact_refused")
     assert len(events) == len(bad)
     for (name, _, _, _, why), e in zip(bad, events):
@@ -141,7 +142,7 @@ def test_an_end_that_does_not_agree_is_refused_and_may_come_again(c):
     assert deliver(g, second).expect("STREAM_ACK")["entries"] == 1
     assert c.artifact(0) == b"second" and os.listdir(c.dir + "/artifacts") == ["0"]
     assert g.stream(1).expect("REFUSED")["code"] in (2, 4)
-    assert c.events("artifacts")[0]["files"] == 1
+    assert wait_for(lambda: c.events("artifacts"))[0]["files"] == 1
 
 
 @pytest.mark.parametrize("how", ["total", "early close", "rubbish", "no tar", "wrong frame", "cut tar"])

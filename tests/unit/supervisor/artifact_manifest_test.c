@@ -85,6 +85,7 @@ static void many_entries_keep_their_index(void **state)
 	assert_int_equal(manifest_find(m, "dir1", &index), MANIFEST_DIR_ABOVE);
 	assert_int_equal(manifest_find(m, "dir100", &index), MANIFEST_NEW);
 	assert_int_equal(manifest_finish(m, "sum", 12, 34, &e), 0);
+	assert_int_equal(manifest_sync(m, &e), 0);
 	snprintf(want, sizeof(want), "%s/%s", dir, MANIFEST_NAME);
 	f = fopen(want, "r");
 	assert_non_null(f);
