@@ -204,8 +204,7 @@ egress:
     port_api = int(next(line.split()[1] for line in open(config, encoding="utf-8") if line.startswith("port:")))
     procs.append(start_kilnd(a, home, config))
     api = Api("127.0.0.1", port_api)
-    h = api.call("GET", "/health")
-    say("kilnd is up: " + ", ".join(f"{k} {h[k]}" for k in ("version", "vmm", "accel", "vsock") if k in h))
+    say("kilnd is up and answers on its REST API")
 
     build_id, files = build(api, "figlet", {"repo_url": f"http://127.0.0.1:{port}/figlet.git"})
     out = fetch(api, build_id, "figlet", f"{home}/figlet.bin")
@@ -228,6 +227,8 @@ egress:
     check(facts["nonce"] == nonce, "the program that came back prints the nonce")
     check(facts["commit"] == commit, "and the commit")
     check(facts["kernel"] != platform.release(), f"and the guest's kernel release, not the host's ({platform.release()})")
+    h = api.call("GET", "/health")
+    say("GET /health: " + ", ".join(f"{k} {h[k]}" for k in ("version", "vmm", "accel", "vsock")) + f" ({h['reason']})")
     say("kiln built kiln: " + run(fetch(api, build_id, "build/bin/kiln", f"{home}/kiln.bin"), "version"))
 
 

@@ -191,12 +191,30 @@ static void test_wipe(void **state)
 	supjob_fini(&j);
 }
 
+static void test_probe_document_may_name_the_uids_of_builds(void **state)
+{
+	static const char text[] = "{\"kind\": \"qemu\", \"uid_range\": [70000, 8]}";
+	static const char odd[] = "{\"kind\": \"qemu\", \"uids\": [70000, 8]}";
+	struct supjob job;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(supjob_parse_vmm(&job, text, sizeof(text) - 1, &e), 0);
+	assert_int_equal(job.uid_first, 70000);
+	assert_int_equal(job.uid_count, 8);
+	supjob_fini(&job);
+	assert_int_equal(supjob_parse_vmm(&job, odd, sizeof(odd) - 1, &e), -1);
+	assert_string_equal(e.code, "unknown_field");
+	supjob_fini(&job);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_takes_all_members), cmocka_unit_test(test_optional_members),
 		cmocka_unit_test(test_refuses), cmocka_unit_test(test_refuses_a_huge_spec),
 		cmocka_unit_test(test_scale), cmocka_unit_test(test_wipe),
+		cmocka_unit_test(test_probe_document_may_name_the_uids_of_builds),
 	};
 
 	return cmocka_run_group_tests_name("supervisor/supjob", tests, NULL, NULL);
