@@ -22,7 +22,7 @@ enum link_kind {
 	LINK_STATE,      /* number = enum wire_state: the guest entered it */
 	LINK_ALIVE,      /* bytes came from the guest; at most one a second */
 	LINK_STALLED,    /* number 1: the conduit stopped reading the guest (disk, back-pressure); 0: it reads again */
-	LINK_RESULT,     /* RESULT came; everything is on disk; RESULT_ACK was sent (result, text filled) */
+	LINK_RESULT,     /* RESULT came; everything is on disk; RESULT_ACK goes out next (result, text filled) */
 	LINK_BROKEN,     /* the agent broke the protocol or refused the version: text says how */
 	LINK_HOST,       /* the conduit's own failure (disk full, …): text says what; class host */
 	LINK_FINISHED,   /* answer to LINK_FINISH: files are synced, the conduit exits now */

@@ -236,7 +236,7 @@ static int parse_repo(struct supjob_repo *r, const json_t *doc, struct err *e)
 	return 0;
 }
 
-static int parse_uids(struct supjob *job, const json_t *doc, struct err *e)
+static int parse_uid_range(struct supjob *job, const json_t *doc, struct err *e)
 {
 	const json_t *v = json_object_get(doc, "uid_range");
 
@@ -253,7 +253,14 @@ static int parse_uids(struct supjob *job, const json_t *doc, struct err *e)
 				 "uid_range needs a first uid above 0 and a count above 0");
 	job->uid_first = (uint32_t)first;
 	job->uid_count = (uint32_t)count;
-	return get_str(doc, "uid_dir", PATH_BYTES, NULL, &job->uid_dir, e);
+	return 0;
+}
+
+static int parse_uids(struct supjob *job, const json_t *doc, struct err *e)
+{
+	if (parse_uid_range(job, doc, e) < 0)
+		return -1;
+	return job->uid_count ? get_str(doc, "uid_dir", PATH_BYTES, NULL, &job->uid_dir, e) : 0;
 }
 
 static int set_spec(struct supjob *job, const json_t *spec, struct err *e)
@@ -340,7 +347,7 @@ int supjob_parse_vmm(struct supjob *job, const char *text, size_t n, struct err 
 {
 	_cleanup_json_ json_t *doc = NULL;
 
-	if (start(job, text, n, &doc, e) < 0 || parse_uids(job, doc, e) < 0)
+	if (start(job, text, n, &doc, e) < 0 || parse_uid_range(job, doc, e) < 0)
 		return -1;
 	json_object_del(doc, "uid_range"); /* the rest are the members of vmm */
 	return parse_vmm(&job->vmm, doc, e);
