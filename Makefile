@@ -33,4 +33,4 @@ help: ## this list
 .PHONY: clean
 clean: ## remove build/ (the caches stay)
 	rm -rf $(B)
-include mk/fuzz.mk tests/unit/supervisor/driver.mk
+include mk/fuzz.mk mk/bench.mk tests/unit/supervisor/driver.mk
