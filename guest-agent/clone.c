@@ -78,8 +78,11 @@ static void report(const struct worker_env *env, const struct gitfetch_got *got,
 static int clone(const struct worker_env *env, git_repository **repo, struct fail *f)
 {
 	const struct job *job = env->job;
+	struct gitcred cred = { job->username, job->password, job->repo_url };
 	struct gitfetch_want want = { .url = job->repo_url, .branch = job->branch, .tag = job->tag,
-				      .commit = job->commit, .depth = job->depth };
+				      .commit = job->commit, .depth = job->depth, .cred = &cred };
+	struct gitsub_how how = { .recursive = job->submodules == JOB_SUBMODULES_RECURSIVE,
+				  .depth = job->depth, .cred = &cred };
 	struct gitfetch_say say = { .line = on_line, .ctx = (void *)env };
 	struct gitfetch_got got;
 	uint32_t submodules = 0;
@@ -93,8 +96,7 @@ static int clone(const struct worker_env *env, git_repository **repo, struct fai
 	    gitfetch_run(*repo, &want, &say, &got, f) < 0)
 		return -1;
 	if (job->submodules != JOB_SUBMODULES_NONE &&
-	    gitsub_run(*repo, job->submodules == JOB_SUBMODULES_RECURSIVE, job->depth, &say,
-		       &submodules, f) < 0)
+	    gitsub_run(*repo, &how, &say, &submodules, f) < 0)
 		return -1;
 	warn_of_lfs(env);
 	report(env, &got, submodules, seconds_since(&began));

@@ -12,8 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <git2/sys/errors.h>
 #include <git2/sys/remote.h>
 
+#include "gitstream.h"
 #include "gitwords.h"
 #include "wire_msg.h"
 
@@ -41,12 +43,44 @@ struct fetch {
 	int depth;
 	int by_id;                   /* a refspec names the commit itself */
 	int id_certain;              /* the server serves every commit that it has */
+	int cred_fits;               /* the server may hear want->cred */
+	int cred_said;               /* and has, since it was connected to */
 };
 
-static int fetch_options(git_fetch_options *o, int depth)
+/* libgit2 asks once the server demands it, and again when the server did not like the answer. */
+static int on_credentials(git_credential **out, const char *url, const char *user_from_url,
+			  unsigned int allowed, void *ctx)
+{
+	struct fetch *x = ctx;
+
+	(void)url;
+	(void)user_from_url;
+	if (!(allowed & GIT_CREDENTIAL_USERPASS_PLAINTEXT)) {
+		git_error_set_str(GIT_ERROR_HTTP, "the server takes no user name and password");
+		return GIT_EAUTH;
+	}
+	if (x->cred_said) {
+		git_error_set_str(GIT_ERROR_HTTP, "the server refused the user name or password of "
+						  "'credentials'");
+		return GIT_EAUTH;
+	}
+	x->cred_said = 1;
+	return git_credential_userpass_plaintext_new(out, x->want->cred->username,
+						     x->want->cred->password);
+}
+
+static void set_callbacks(struct fetch *x, git_remote_callbacks *callbacks)
+{
+	callbacks->payload = x;
+	if (x->cred_fits)
+		callbacks->credentials = on_credentials;
+}
+
+static int fetch_options(struct fetch *x, git_fetch_options *o, int depth)
 {
 	if (git_fetch_options_init(o, GIT_FETCH_OPTIONS_VERSION) < 0)
 		return -1;
+	set_callbacks(x, &o->callbacks);
 	o->depth = depth;
 	o->update_fetchhead = 0;
 	/* A shallow clone gets the tags of the commits it has; a whole one gets all. */
@@ -63,6 +97,8 @@ static int open_remote(struct fetch *x, struct fail *f)
 	git_remote_connect_options_init(&o, GIT_REMOTE_CONNECT_OPTIONS_VERSION);
 	o.proxy_opts.type = GIT_PROXY_NONE;
 	o.follow_redirects = GIT_REMOTE_REDIRECT_INITIAL;
+	set_callbacks(x, &o.callbacks);
+	x->cred_said = 0;
 	if (!x->remote && git_remote_lookup(&x->remote, x->repo, "origin") < 0 &&
 	    git_remote_create(&x->remote, x->repo, "origin", x->want->url) < 0)
 		return gitwords_fail_local(f, "cannot name the remote");
@@ -241,7 +277,7 @@ static int fetch_once(struct fetch *x)
 	git_strarray list = { specs, x->specs_count };
 	git_fetch_options o;
 
-	if (fetch_options(&o, x->depth) < 0)
+	if (fetch_options(x, &o, x->depth) < 0)
 		return -1;
 	return git_remote_fetch(x->remote, &list, &o, "clone");
 }
@@ -403,8 +439,11 @@ int gitfetch_run(git_repository *repo, const struct gitfetch_want *want,
 		 const struct gitfetch_say *say, struct gitfetch_got *got, struct fail *f)
 {
 	struct fetch x = { .repo = repo, .want = want, .say = say };
-	int rc = run(&x, got, f);
+	int rc;
 
+	x.cred_fits = gitcred_fits(want->cred, want->url);
+	gitstream_stay(x.cred_fits);
+	rc = run(&x, got, f);
 	git_remote_free(x.remote);
 	return rc;
 }

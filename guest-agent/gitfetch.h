@@ -10,11 +10,13 @@
 #include <git2.h>
 
 #include "fail.h"
+#include "gitcred.h"
 
 struct gitfetch_want {
 	const char *url;                    /* http or https, without user info */
 	const char *branch, *tag, *commit;  /* "" when not asked for; all "": the remote's HEAD */
 	uint32_t depth;                     /* 0: the whole history, every branch and tag */
+	const struct gitcred *cred;         /* said to their own server only, when it asks */
 };
 
 struct gitfetch_got {

@@ -21,6 +21,7 @@
 #include <git2/sys/stream.h>
 
 #define HEAD_BYTES 4096u /* of the proxy's answer */
+#define HOME_BYTES 300u
 
 struct gitstream {
 	git_stream parent; /* first: libgit2 knows this part */
@@ -31,6 +32,8 @@ struct gitstream {
 /* One process clones one thing at a time; libgit2 hands its callbacks no context. */
 static uint16_t proxy_port;
 static struct gitstream_refusal refusal;
+static int staying;
+static char home[HOME_BYTES]; /* "host:port" to stay at, "" before the first connect */
 
 static int fail(const char *what)
 {
@@ -137,6 +140,24 @@ static void read_refusal(int fd, int status)
 	git_error_set_str(GIT_ERROR_NET, refusal.text);
 }
 
+static int may_go_to(const struct gitstream *s)
+{
+	char to[HOME_BYTES];
+
+	if (!staying)
+		return 1;
+	snprintf(to, sizeof(to), "%.255s:%.8s", s->host, s->port);
+	if (!*home)
+		snprintf(home, sizeof(home), "%s", to);
+	if (strcmp(home, to) == 0)
+		return 1;
+	snprintf(refusal.text, sizeof(refusal.text), "the server redirects to %s, and credentials are "
+		 "for the repository's own host and port only: name the address that it redirects to", to);
+	refusal.status = 403;
+	git_error_set_str(GIT_ERROR_NET, refusal.text);
+	return 0;
+}
+
 static int on_connect(git_stream *stream)
 {
 	struct gitstream *s = (struct gitstream *)stream;
@@ -145,6 +166,8 @@ static int on_connect(git_stream *stream)
 	long status;
 
 	refusal.status = 0;
+	if (!may_go_to(s))
+		return -1;
 	s->fd = dial();
 	if (s->fd < 0)
 		return fail("cannot connect to the proxy in the guest");
@@ -217,6 +240,12 @@ int gitstream_register(uint16_t port)
 
 	proxy_port = port;
 	return git_stream_register(GIT_STREAM_STANDARD, &r);
+}
+
+void gitstream_stay(int stay)
+{
+	staying = stay;
+	home[0] = '\0';
 }
 
 const struct gitstream_refusal *gitstream_refusal(void)

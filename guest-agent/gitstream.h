@@ -26,6 +26,12 @@ struct gitstream_refusal {
  */
 int gitstream_register(uint16_t proxy_port);
 
+/*
+ * stay: from now on only the server that is connected to next may be connected to, so that a redirect
+ * takes nobody's credentials elsewhere; any other is refused in words. 0: no such limit.
+ */
+void gitstream_stay(int stay);
+
 /* The refusal of the last connect; status 0 when it was not refused. */
 const struct gitstream_refusal *gitstream_refusal(void);
 

@@ -14,8 +14,7 @@
 #include "wire_msg.h"
 
 struct sub_walk {
-	int recursive;
-	uint32_t depth;
+	const struct gitsub_how *how;
 	const struct gitfetch_say *say;
 	uint32_t *count;
 };
@@ -66,7 +65,7 @@ static int fetch_into(const struct sub_walk *w, git_submodule *sm, const char *u
 {
 	char commit[GIT_OID_MAX_HEXSIZE + 1];
 	struct gitfetch_want want = { .url = url, .branch = "", .tag = "", .commit = commit,
-				      .depth = w->depth };
+				      .depth = w->how->depth, .cred = w->how->cred };
 	struct gitfetch_got got;
 
 	git_oid_tostr(commit, sizeof(commit), git_submodule_head_id(sm));
@@ -91,7 +90,7 @@ static int clone_one(const struct sub_walk *w, git_submodule *sm, const char *ur
 	snprintf(text, sizeof(text), "submodule %.200s from %.250s", path, url);
 	w->say->line(w->say->ctx, text);
 	rc = fetch_into(w, sm, url, &sub, &inner);
-	if (rc == 0 && w->recursive)
+	if (rc == 0 && w->how->recursive)
 		rc = walk_level(w, sub, level + 1, &inner);
 	git_repository_free(sub);
 	return rc < 0 ? fail_in(path, &inner, f) : 0;
@@ -147,10 +146,10 @@ static int walk_level(const struct sub_walk *w, git_repository *repo, unsigned l
 	return rc;
 }
 
-int gitsub_run(git_repository *repo, int recursive, uint32_t depth, const struct gitfetch_say *say,
+int gitsub_run(git_repository *repo, const struct gitsub_how *how, const struct gitfetch_say *say,
 	       uint32_t *count, struct fail *f)
 {
-	struct sub_walk w = { recursive, depth, say, count };
+	struct sub_walk w = { how, say, count };
 
 	return walk_level(&w, repo, 1, f);
 }

@@ -18,6 +18,8 @@
 #define JOB_MAX_STRINGS 4096u  /* entries of a list or of env */
 #define JOB_MAX_NAME 128u
 #define JOB_MAX_PATH 1024u
+#define JOB_MAX_USERNAME 256u
+#define JOB_MAX_PASSWORD 4096u
 #define JOB_MAX_MS (1000ull * 3600 * 24 * 365)
 
 /* The bump allocator everything of a job lies in; struct job is the first thing in it. */
@@ -260,6 +262,17 @@ static int get_strings(struct parser *p)
 	return check_workspace(p);
 }
 
+static int get_credentials(struct parser *p)
+{
+	const json_t *given = json_object_get(p->spec, "credentials");
+
+	if (given && !json_is_null(given) && !json_is_object(given))
+		return bad(p, "credentials", "is not an object");
+	if (get_string(p, given, "username", JOB_MAX_USERNAME, "", &p->job->username) < 0)
+		return -1;
+	return get_string(p, given, "password", JOB_MAX_PASSWORD, "", &p->job->password);
+}
+
 static int get_lists(struct parser *p)
 {
 	struct job *job = p->job;
@@ -298,8 +311,8 @@ static int get_numbers(struct parser *p)
 
 static int parse(struct parser *p)
 {
-	if (get_words(p) < 0 || get_strings(p) < 0 || get_numbers(p) < 0 || get_lists(p) < 0 ||
-	    get_env(p) < 0 || get_steps(p) < 0)
+	if (get_words(p) < 0 || get_strings(p) < 0 || get_credentials(p) < 0 || get_numbers(p) < 0 ||
+	    get_lists(p) < 0 || get_env(p) < 0 || get_steps(p) < 0)
 		return -1;
 	if (p->job->source == JOB_SOURCE_GIT && !*p->job->repo_url)
 		return bad(p, "repo_url", "is missing");

@@ -24,6 +24,7 @@ struct job_step {
 
 struct job {
 	const char *build_id, *repo_url, *branch, *tag, *commit; /* "" when absent */
+	const char *username, *password; /* for the repository's own server; password "": none */
 	enum job_source source;
 	enum job_submodules submodules;
 	uint32_t depth;       /* 0: whole history */

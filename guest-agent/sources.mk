@@ -1,7 +1,7 @@
 # AGENT_SRC: all sources of kiln-agent. AGENT_UNIT_SRC: those of them that need libc, jansson and
 # libarchive at most, built natively for the unit tests.
-AGENT_UNIT_SRC := $(addprefix guest-agent/,bulk.c cmdline.c detect.c disk.c fail.c glob.c job.c \
-	journal.c passwd.c proxy_conn.c proxy_http.c select.c tarout.c text.c \
+AGENT_UNIT_SRC := $(addprefix guest-agent/,bulk.c cmdline.c detect.c disk.c fail.c gitcred.c glob.c \
+	job.c journal.c passwd.c proxy_conn.c proxy_http.c select.c tarout.c text.c \
 	verdict.c walk.c)
 # PID 1.
 AGENT_CORE := $(addprefix guest-agent/,boot.c cgroup.c child.c control.c fatal.c file.c link.c loop.c \

@@ -47,6 +47,7 @@ static void test_defaults(void **state)
 	assert_string_equal(job->workspace, "/workspace");
 	assert_string_equal(job->user, "build");
 	assert_string_equal(job->branch, "");
+	assert_string_equal(job->password, "");
 	assert_string_equal(job->build_systems[0], "cargo");
 	assert_null(job->env[0]);
 	assert_null(job->artifact_paths);
@@ -67,7 +68,8 @@ static void test_every_member(void **state)
 		"\"workspace\": \"/src/app\", \"user\": \"root\", \"image\": \"c\","
 		"\"artifacts\": {\"paths\": [\"a/**\", \"b\"], \"exclude\": [\"*.o\"]},"
 		"\"artifact_bytes_max\": 9007199254740993, \"artifact_files_max\": 7,"
-		"\"timeout_ms\": 600000, \"grace_ms\": 10, \"log_lines\": [\"x\"], \"new\": {}}");
+		"\"timeout_ms\": 600000, \"grace_ms\": 10, \"log_lines\": [\"x\"], \"new\": {},"
+		"\"credentials\": {\"username\": \"me\", \"password\": \"s:\\u00e9\"}}");
 
 	(void)state;
 	assert_int_equal(job->steps_count, 3);
@@ -89,6 +91,8 @@ static void test_every_member(void **state)
 	assert_int_equal(job->submodules, JOB_SUBMODULES_TOP);
 	assert_string_equal(job->user, "root");
 	assert_string_equal(job->log_lines[0], "x");
+	assert_string_equal(job->username, "me");
+	assert_string_equal(job->password, "s:\xc3\xa9");
 	job_free(job);
 }
 
@@ -112,6 +116,8 @@ static void test_wrong_types_and_values_are_named(void **state)
 		{ "{\"source\": \"none\", \"artifacts\": []}", "artifacts" },
 		{ "{\"source\": \"none\", \"artifacts\": {\"paths\": [1]}}", "paths" },
 		{ "{\"source\": \"none\", \"log_lines\": \"x\"}", "log_lines" },
+		{ "{\"source\": \"none\", \"credentials\": \"x\"}", "credentials" },
+		{ "{\"source\": \"none\", \"credentials\": {\"password\": 1}}", "password" },
 		{ "{\"source\": \"none\", \"branch\": \"a\\u0000b\"}", "object" },
 	};
 
