@@ -1,6 +1,6 @@
 # The demo, and what the demo builds inside the guest.
 .PHONY: demo demo-guest
-demo: setup ## set up everything and build real repositories in microVMs, live
+demo: setup-demo ## set up everything and build real repositories in microVMs, live
 	@$(PYTHON) tests/demo/demo.py --build $(B)
 
 # Runs in the guest, on an emulated CPU: no optimiser, no debug information, no warnings (the

@@ -3,7 +3,7 @@
 STAGE := scripts/stage
 LOG := $(B)/log
 
-.PHONY: packages kernel vhost-device-vsock probe images setup setup-check
+.PHONY: packages kernel vhost-device-vsock probe setup-guest setup-check setup-demo setup
 packages: ## install the Debian packages that are missing (as root), or name them
 	@scripts/packages
 
@@ -27,13 +27,20 @@ image-%: ## a root filesystem image: build/share/images/<name>.erofs
 	@mkdir -p $(B)/share/images
 	@for f in "$(call out,image-$*)"/$*.*; do ln -sfn "$$f" $(B)/share/images/; done
 
-setup-check: packages
-	@$(MAKE) -s kernel vhost-device-vsock image-c
+# The parts, in the order in which they are needed; each is quick when it is there already.
+setup-guest: packages
+	@$(MAKE) -s kernel vhost-device-vsock
 	@$(STAGE) libraries $(LOG)/libraries.log guest-agent/deps/build.sh
+
+setup-check: setup-guest # what `make check` needs
+	@$(MAKE) -s image-c
 	@$(STAGE) build $(LOG)/build.log $(MAKE) -j2 host agent probe unit-bins
 
-setup: setup-check ## everything that demo and builds need
+setup-demo: setup-guest # what `make demo` needs
 	@$(MAKE) -s image-kiln image-builder
+	@$(STAGE) build $(LOG)/build.log $(MAKE) -j2 host agent probe
+
+setup: setup-check setup-demo ## everything that tests, demo and builds need
 
 probe: $(B)/share/probe.cpio ## the smallest guest, which proves that KVM works: build/share/probe.cpio
 $(B)/share/probe.cpio: kernel-config/probe/build.sh kernel-config/probe/probe.c kernel-config/mkcpio.py
