@@ -114,6 +114,7 @@ void control_tick(struct agent *a)
 {
 	struct link *l = &a->link;
 
+	link_watch(l, &a->journal, a->now_ms);
 	if (l->state == LINK_DOWN && a->now_ms >= l->redial_at_ms)
 		link_dial(l, a->now_ms);
 	/* bytes that wait for the host to read say the same as a heartbeat, once it does */

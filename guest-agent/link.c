@@ -98,6 +98,7 @@ void link_dial(struct link *l, uint64_t now_ms)
 	}
 	set_buffers(l->fd);
 	l->state = LINK_CONNECTING;
+	l->quiet_since_ms = now_ms;
 	if ((connect(l->fd, (struct sockaddr *)&to, sizeof(to)) < 0 && errno != EINPROGRESS) ||
 	    epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->fd, &ev) < 0)
 		link_lost(l, now_ms);
@@ -168,6 +169,7 @@ int link_read(struct link *l, uint64_t now_ms)
 	n = recv(l->fd, l->in + l->in_len, l->in_cap - l->in_len, MSG_DONTWAIT);
 	if (n > 0) {
 		l->in_len += (size_t)n;
+		l->quiet_since_ms = now_ms;
 		return 1;
 	}
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -225,7 +227,8 @@ void link_flush(struct link *l, struct journal *j, uint64_t now_ms)
 	size_t n;
 
 	while (l->writable && l->out_at < l->out_len) {
-		l->out_at += send_some(l, l->out + l->out_at, l->out_len - l->out_at, now_ms);
+		n = send_some(l, l->out + l->out_at, l->out_len - l->out_at, now_ms);
+		l->out_at += n; /* n is 0 when the connection, and with it the frame, was lost */
 		if (l->out_at == l->out_len)
 			l->out_at = l->out_len = 0;
 	}
@@ -253,6 +256,26 @@ void link_heartbeat(struct link *l, const struct journal *j, uint64_t at_ms, uin
 	msg.u.heartbeat.memory_bytes = memory_bytes;
 	msg.u.heartbeat.scratch_bytes = scratch_bytes;
 	queue_frame(l, &msg);
+}
+
+/* Before JOB there is no secret to dial again with: the host's deadline for the boot decides. */
+static int host_owes(const struct link *l, const struct journal *j)
+{
+	return l->has_secret && (l->state == LINK_HELLO ||
+				 (l->state == LINK_UP && j->tail != j->head));
+}
+
+void link_watch(struct link *l, const struct journal *j, uint64_t now_ms)
+{
+	if (!host_owes(l, j))
+		l->quiet_since_ms = now_ms;
+	else if (now_ms >= link_watch_at_ms(l, j))
+		link_lost(l, now_ms);
+}
+
+uint64_t link_watch_at_ms(const struct link *l, const struct journal *j)
+{
+	return host_owes(l, j) ? l->quiet_since_ms + l->heartbeat_ms : UINT64_MAX;
 }
 
 void link_welcome(struct link *l, const struct wire_welcome *w)

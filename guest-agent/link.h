@@ -34,6 +34,7 @@ struct link {
 	enum link_state state;
 	int writable;
 	uint64_t redial_at_ms, last_sent_ms; /* monotonic */
+	uint64_t quiet_since_ms; /* since then the host owes an answer */
 	uint32_t failures;      /* dials in a row that brought no WELCOME */
 	uint32_t send_max_bytes, heartbeat_ms;
 	int has_secret;
@@ -82,6 +83,17 @@ void link_welcome(struct link *l, const struct wire_welcome *w);
 
 /* JOB was dealt with and taken: wipe and give back its buffer; what came behind it stays. */
 void link_shrink(struct link *l);
+
+/*
+ * The host acknowledges within 200 ms. When it has not said a word for heartbeat_ms although
+ * something waits for its answer, the connection died without anybody being told:
+ * vhost-device-vsock can forget a connection that its host's side closed under load. Then
+ * dial again; a host that was only slow replaces the old connection by the new one.
+ */
+void link_watch(struct link *l, const struct journal *j, uint64_t now_ms);
+
+/* When link_watch would find the connection dead; UINT64_MAX when the host owes nothing. */
+uint64_t link_watch_at_ms(const struct link *l, const struct journal *j);
 
 /* Close the connection; dial again after the pause that section 3 names. */
 void link_lost(struct link *l, uint64_t now_ms);

@@ -97,6 +97,7 @@ static int timeout_ms(const struct agent *a)
 
 	if (a->reap_more)
 		return 0;
+	at_ms = earlier(at_ms, link_watch_at_ms(&a->link, &a->journal));
 	if (log_waits(a))
 		at_ms = earlier(at_ms, a->output.hold_until_ms);
 	if (a->link.state == LINK_DOWN)

@@ -161,7 +161,7 @@ class Guest:
         self.acked_seq = self.seq = 0
         self.unacked = 0
         self.ack_at = 0.0
-        self.acking = True
+        self.acking_from = 0.0  # monotonic: no ACK before
         self.control = None
         self.job_sent = False
         self.hello_s = None
@@ -256,6 +256,10 @@ class Guest:
         self.control.sock.sendall(encode(name, **fields))
         self.control.sock.setblocking(False)
 
+    def forget(self):
+        """Neither read nor close the control connection any more: as if it died unnoticed."""
+        self.selector.unregister(self.control.sock)
+
     def reset(self):
         """Drop the control connection, as a transport may at any moment."""
         self.drop(self.control)
@@ -304,7 +308,7 @@ class Guest:
                 self.from_upstream(key.data)
             else:
                 self.readable(key.data)
-        if self.acking and self.control and self.seq > self.acked_seq and (
+        if time.monotonic() >= self.acking_from and self.control and self.seq > self.acked_seq and (
                 self.unacked >= ACK_BYTES or time.monotonic() >= self.ack_at):
             self.acknowledge()
 
