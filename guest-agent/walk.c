@@ -114,7 +114,8 @@ static int read_entries(struct walk *w, DIR *dir, size_t dir_bytes, int inside, 
 					"no memory for the names of a directory");
 	}
 	w->path[dir_bytes] = '\0';
-	qsort(l->entries, l->count, sizeof(*l->entries), by_name);
+	if (l->count) /* qsort(3) takes no NULL */
+		qsort(l->entries, l->count, sizeof(*l->entries), by_name);
 	return 0;
 }
 

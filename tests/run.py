@@ -33,7 +33,8 @@ class Count:
 
 def run_units(build, _full):
     c = Count()
-    env = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP")
+    env = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP",
+               LSAN_OPTIONS=f"suppressions={TOP}/tests/lsan.supp:print_suppressions=0")
     binaries = sorted(glob.glob(f"{build}/unit/*/*_test"))
     if not binaries:
         c.failed.append("units: no test program was built")

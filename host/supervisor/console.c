@@ -27,6 +27,12 @@ struct ring {
 	char data[CONSOLE_TAIL];
 };
 
+#ifdef __SANITIZE_ADDRESS__
+static int lock_down(void)
+{
+	return 0; /* the sanitizers need calls that the filter forbids (lockdown.c) */
+}
+#else
 static int lock_down(void)
 {
 	static const int allowed[] = { SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(exit),
@@ -41,6 +47,7 @@ static int lock_down(void)
 	seccomp_release(ctx);
 	return rc;
 }
+#endif
 
 static int put(const char *p, size_t n)
 {
