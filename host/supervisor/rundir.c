@@ -151,6 +151,12 @@ static json_t *blame(const struct rundir_result *r, json_t *o)
 	return o;
 }
 
+static void clear(const struct rundir *d)
+{
+	fileio_remove_tree(d->fd, "vm", NULL);
+	unlinkat(d->fd, "ctl", 0);
+}
+
 int rundir_write_result(const struct rundir *d, const struct supjob *job,
 			const struct rundir_result *r, struct err *e)
 {
@@ -178,16 +184,15 @@ int rundir_write_result(const struct rundir *d, const struct supjob *job,
 		json_object_set_new(o, "vmm", json_null());
 	if (r->verdict->with_console)
 		json_object_set_new(o, "console_tail", json_string(r->console_tail));
+	clear(d); /* who finds the result finds nothing of the VM */
 	unlinkat(d->fd, "result.json.new", 0); /* whoever made it: nobody else runs any more */
 	return write_json(d->fd, "result.json", o, e);
 }
 
 void rundir_close(struct rundir *d)
 {
-	if (d->ours) {
-		fileio_remove_tree(d->fd, "vm", NULL);
-		unlinkat(d->fd, "ctl", 0);
-	}
+	if (d->ours)
+		clear(d);
 	cleanup_fd(&d->vm_fd);
 	cleanup_fd(&d->fd);
 	cleanup_fd(&d->lock_fd);

@@ -48,7 +48,7 @@ int rundir_write_run(const struct rundir *d, const struct supjob *job, uid_t uid
 /* Let the conduit's group make files, and make vm/ for the VM's processes. Code "host". */
 int rundir_share(struct rundir *d, const struct uid_lease *ids, struct err *e);
 
-/* Write result.json, durably. Code "io". */
+/* Remove vm/ and ctl: the VM's processes have ended. Then write result.json, durably. Code "io". */
 int rundir_write_result(const struct rundir *d, const struct supjob *job,
 			const struct rundir_result *r, struct err *e);
 
