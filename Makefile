@@ -24,7 +24,7 @@ LDFLAGS_HOST = -pie -Wl,-z,relro,-z,now $(SAN)
 
 include protocol/sources.mk host/base/sources.mk host/job/sources.mk host/config/sources.mk \
 	host/supervisor/sources.mk host/daemon/sources.mk host/cli/sources.mk guest-agent/sources.mk
-include mk/host.mk mk/guest.mk mk/test.mk mk/setup.mk mk/demo.mk
+include mk/host.mk mk/guest.mk mk/test.mk mk/setup.mk mk/demo.mk mk/install.mk
 
 .PHONY: help
 help: ## this list
