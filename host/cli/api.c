@@ -212,9 +212,9 @@ int api_call(struct api *a, const char *method, const char *path, const json_t *
 	rc = perform(a, &ans, path, e);
 	if (rc == 0) {
 		*out = ans.data ? json_loadb(ans.data, ans.len, 0, NULL) : NULL;
-		if (!json_is_object(*out)) {
+		if (!json_is_object(*out) && !json_is_array(*out)) {
 			json_decref(*out);
-			rc = err_set(e, "io", "kilnd's answer is no JSON object");
+			rc = err_set(e, "io", "kilnd's answer is no JSON");
 		}
 	}
 	curl_easy_cleanup(ans.curl);

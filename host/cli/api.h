@@ -20,7 +20,7 @@ int api_open(const struct config *cfg, struct api **out, struct err *e);
 void api_close(struct api *a);
 
 /*
- * One call. path begins with '/'. body may be NULL. *out: the answer's JSON object, new. An
+ * One call. path begins with '/'. body may be NULL. *out: the answer's JSON, new. An
  * answer of 400 and above is an error with the server's own code ("not_found", …) and message.
  * Other codes: "no_daemon" (nobody answers), "io".
  */

@@ -99,7 +99,7 @@ static void add_queued(struct cli *c, json_t *rows)
 		return;
 	snprintf(path, sizeof(path), "/builds?status=queued&limit=%d", QUEUED_MAX);
 	if (api_call(api, "GET", path, NULL, &answer, NULL) == 0) {
-		json_array_foreach(json_object_get(answer, "builds"), i, item)
+		json_array_foreach(answer, i, item)
 			json_array_append_new(rows, json_pack(
 				"{s:O, s:i, s:s, s:s, s:O}", "build", json_object_get(item, "id"), "pid", 0,
 				"state", "queued", "by", "kilnd", "repo_url",

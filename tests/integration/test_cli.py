@@ -531,6 +531,34 @@ def test_cancel_and_ps_by_the_api(served):
     assert f"there is no build {unknown}" in lab.kiln("cancel", unknown, check=1).stderr
 
 
+def test_ps_shows_what_waits(lab, tmp_path):
+    (tmp_path / "kilnd").mkdir()
+    k = Kilnd(tmp_path / "kilnd", "capacity.max_running=1").start()
+    lab.env["KILN_SOCKET"] = str(k.socket)
+    try:
+        k.hold()
+        waiting = k.submit(repo_url="https://example.org/waits.git")
+        row = json.loads(lab.kiln("ps", "--json", check=0).stdout)
+        assert (row["build"], row["state"], row["by"]) == (waiting, "queued", "kilnd")
+        line = lab.kiln("ps", check=0).stdout.splitlines()[1]
+        assert line.startswith(waiting) and line.endswith("https://example.org/waits.git")
+    finally:
+        k.close()
+
+
+def test_ps_watch_shows_it_again(lab):
+    p, build = lab.hold()
+    w = lab.start("ps", "--watch", "--json")
+    try:
+        assert [json.loads(w.stdout.readline())["build"] for _ in range(2)] == [build.name] * 2
+        assert w.poll() is None
+    finally:
+        w.terminate()
+        w.communicate(timeout=DEADLINE_S)
+    lab.kiln("kill", "all", check=0)
+    p.communicate(timeout=DEADLINE_S)
+
+
 def test_the_daemons_builds_can_be_killed_without_it(served):
     lab, k = served
     build = lab.kiln("build", "https://example.org/r.git", "-e", "KILN_STANDIN_HOLD=1", check=0).stdout.strip()
