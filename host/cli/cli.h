@@ -38,9 +38,12 @@ extern const struct command *const cli_commands[];
 extern const struct command cmd_run, cmd_build, cmd_logs, cmd_artifacts, cmd_cancel, cmd_ps, cmd_kill,
 	cmd_clean, cmd_paths, cmd_config, cmd_version, cmd_token, cmd_kernel, cmd_image;
 
-/* Print "kiln: <text>" on stderr. Returns CLI_FAILED, or CLI_USAGE for code "usage". */
+/*
+ * Print "kiln: <text>" on stderr. Returns CLI_FAILED, or CLI_USAGE for code "usage". Of `kiln run`, whose
+ * other statuses are the build's: "kiln: failed: host: <text>", and CLI_NOT_USER.
+ */
 int cli_fail(struct cli *c, const struct err *e);
-/* The same for a usage error of the command: also names its help. Returns CLI_USAGE. */
+/* The same for a usage error of the command: also names its usage. */
 int cli_usage(struct cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /*

@@ -263,10 +263,8 @@ static int run(struct cli *c)
 	rc = build(&r, &e);
 	if (rc < 0 && strcmp(e.code, "usage") == 0)
 		rc = cli_usage(c, "%s", e.text);
-	if (rc < 0) {
-		term_say(&c->term, TERM_BAD, "failed: host: %s", e.text);
-		rc = CLI_NOT_USER;
-	}
+	if (rc < 0)
+		rc = cli_fail(c, &e);
 	logview_fini(&view);
 	cleanup_fd(&r.source_fd);
 	cleanup_fd(&r.dirfd);
@@ -283,7 +281,7 @@ const struct command cmd_run = {
 	.details = "\n"
 		"The build's output goes to stdout, everything that kiln says to stderr. The exit status\n"
 		"is the step's (128+n for a signal), 1 when the source could not be had, 125 for what is\n"
-		"not the build's own fault, 2 for a wrong command line. The last line names the class.\n"
+		"not the build's own fault, a wrong command line too. The last line names the class.\n"
 		"A directory goes in with what git tracks or does not ignore, and .git.\n"
 		"One word after -- is shell text; several are one command, each word as it stands.\n",
 	.options = options,

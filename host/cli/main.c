@@ -47,8 +47,17 @@ static void help_command(const struct command *cmd, FILE *f)
 	help_flags(f);
 }
 
+/* Every other status of `kiln run` is the build's own, and its last line names the class. */
+static int fail_run(struct cli *c, const char *text)
+{
+	term_say(&c->term, TERM_BAD, "failed: host: %s", text);
+	return CLI_NOT_USER;
+}
+
 int cli_fail(struct cli *c, const struct err *e)
 {
+	if (c->command == &cmd_run)
+		return fail_run(c, e->text);
 	term_say(&c->term, TERM_BAD, "%s", e->text);
 	return strcmp(e->code, "usage") == 0 ? CLI_USAGE : CLI_FAILED;
 }
@@ -61,9 +70,10 @@ int cli_usage(struct cli *c, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	term_say(&c->term, TERM_BAD, "%s", text);
+	if (c->command != &cmd_run)
+		term_say(&c->term, TERM_BAD, "%s", text);
 	term_say(&c->term, TERM_PLAIN, "usage: kiln %s %s", c->command->name, c->command->usage);
-	return CLI_USAGE;
+	return c->command == &cmd_run ? fail_run(c, text) : CLI_USAGE;
 }
 
 int cli_verb(struct cli *c, const char *const *words, size_t n)
@@ -139,6 +149,7 @@ int main(int argc, char **argv)
 	/* A reader that went away is an error of write(2), not the end of this process. */
 	sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
 	term_init(&c.term, 0);
+	c.command = argc > 1 ? find(argv[1]) : NULL;
 	if (config_take_flags(&c.flags, &argc, argv, &e) < 0)
 		return cli_fail(&c, &e);
 	if (argc < 2) {

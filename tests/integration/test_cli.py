@@ -190,8 +190,13 @@ def test_run_without_what_it_needs_says_what_to_do(lab):
 
 
 def test_run_refuses_what_is_wrong_before_anything_starts(lab):
-    assert lab.kiln("run", check=2).stderr
-    assert "did you mean '--vcpus'" in lab.kiln("run", ".", "--vcups", "2", check=2).stderr
+    # make ends with 2, too: what is not the step's own status is 125, and the last line says so.
+    for words, text in ((["run"], "say what to build"), (["run", ".", "--vcups", "2"], "did you mean '--vcpus'"),
+                        (["run", ".", "nowhere"], "one word too many"), (["run", ".", "--vcpus", "x"], "--vcpus must be"),
+                        (["run", ".", "--port", "abc"], "port must be an integer"), (["run", ".", "--set"], "--set")):
+        p = lab.kiln(*words, check=125)
+        assert last_line(p).startswith("kiln: failed: host: ") and text in last_line(p)
+    lab.kiln("ps", "--port", "abc", check=1)
     assert "neither a directory nor a URL" in lab.kiln("run", "nowhere", check=125).stderr
     assert "repo_url has the scheme 'ssh'" in lab.kiln("run", "ssh://git@h/x", check=125).stderr
     p = lab.kiln("run", "https://bob:hunter2@h/x", check=125)
@@ -670,7 +675,7 @@ def test_every_command_has_help_and_mistakes_name_the_nearest(lab):
     for name in commands():
         p = lab.kiln(name, "--help", check=0)
         assert p.stdout.startswith(f"usage: kiln {name}")
-        p = lab.kiln(name, "--no-such-option", check=2)
+        p = lab.kiln(name, "--no-such-option", check=125 if name == "run" else 2)
         assert "unknown option '--no-such-option'" in p.stderr
     assert "did you mean 'logs'" in lab.kiln("lgos", check=2).stderr
     assert "did you mean 'check'" in lab.kiln("config", "chekc", check=2).stderr
