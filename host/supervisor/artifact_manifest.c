@@ -35,6 +35,7 @@ struct manifest {
 	struct node *node;
 	size_t nodes, used; /* nodes: a power of two */
 	size_t n;           /* bytes in line */
+	size_t written;     /* bytes before those of line */
 	char line[MANIFEST_LINE_BYTES];
 };
 
@@ -55,6 +56,7 @@ static int flush(struct manifest *m, struct err *e)
 	size_t n = m->n;
 
 	m->n = 0;
+	m->written += n;
 	if (fileio_write_full(m->fd, m->line, n, e) < 0)
 		return err_prefix(e, MANIFEST_TEMP);
 	return 0;
@@ -194,6 +196,8 @@ const char *manifest_judge(const struct manifest *m, const char *path, enum tari
 	}
 	if (m->used > 2 * (size_t)m->entries_max + 4096)
 		return "there are too many directories";
+	if (m->written + m->n + 2 * MANIFEST_LINE_BYTES > MANIFEST_BYTES_MAX)
+		return "the manifest is full: the names are too long and too many";
 	return NULL;
 }
 

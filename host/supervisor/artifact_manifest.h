@@ -15,6 +15,7 @@
 #define MANIFEST_NAME      "manifest.json"
 #define MANIFEST_TEMP      "manifest.json.new"
 #define MANIFEST_LINE_BYTES 65536 /* a path and a target of 4096 bytes, each escaped to six */
+#define MANIFEST_BYTES_MAX  (64u << 20) /* of manifest.json: who serves it reads it whole */
 
 struct manifest; /* one manifest in the making */
 
@@ -32,7 +33,7 @@ enum manifest_known manifest_find(const struct manifest *m, const char *path, ui
 
 /*
  * Whether an entry of this path and type may be added: NULL, or why not: it came before, it lies
- * below something that is no directory, or there are too many directories.
+ * below something that is no directory, there are too many directories, or the manifest is full.
  */
 const char *manifest_judge(const struct manifest *m, const char *path, enum tarin_type type);
 

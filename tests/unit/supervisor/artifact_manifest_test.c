@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "artifact_manifest.h"
@@ -118,6 +119,31 @@ static void the_largest_entry_fits(void **state)
 	}
 }
 
+/* Names are a guest's own choice: without an end they would fill the host's disk and its memory. */
+static void the_manifest_has_an_end(void **state)
+{
+	static char path[4097], target[4097];
+	struct stat st;
+	struct err e;
+	unsigned n = 0;
+
+	(void)state;
+	memset(path, 1, 4096);
+	memset(target, 2, 4096);
+	for (; n < 20000; n++) {
+		snprintf(path, 9, "%08u", n);
+		path[8] = 1;
+		if (manifest_judge(m, path, TARIN_SYMLINK))
+			break;
+		add(TARIN_SYMLINK, path, target);
+	}
+	assert_in_range(n, 100, 19999);
+	assert_non_null(manifest_judge(m, "short", TARIN_FILE));
+	assert_int_equal(manifest_finish(m, "sum", 1, 2, &e), 0);
+	assert_int_equal(fstatat(dir_fd, MANIFEST_NAME, &st, 0), 0);
+	assert_in_range(st.st_size, 1, MANIFEST_BYTES_MAX);
+}
+
 static void paths_have_one_form(void **state)
 {
 	static const char *const good[][2] = {
@@ -152,6 +178,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(many_entries_keep_their_index, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(an_unfinished_manifest_leaves_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_largest_entry_fits, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(the_manifest_has_an_end, set_up, tear_down),
 		cmocka_unit_test(paths_have_one_form),
 	};
 
