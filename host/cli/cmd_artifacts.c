@@ -117,7 +117,7 @@ static int fetch(struct source *s, const json_t *manifest, const char *output, s
 static void list(struct cli *c, const json_t *manifest)
 {
 	const json_t *files = json_object_get(manifest, "files"), *f;
-	char path[4200], line[4400], size[32];
+	char path[4200], line[4400], size[32], kind[16];
 	size_t i;
 
 	json_array_foreach(files, i, f) {
@@ -127,10 +127,11 @@ static void list(struct cli *c, const json_t *manifest)
 		int n;
 
 		filter_line(name ? name : "", path, sizeof(path));
+		filter_line(type ? type : "file", kind, sizeof(kind));
 		term_size((unsigned long long)json_integer_value(json_object_get(f, "size")), size,
 			  sizeof(size));
 		n = snprintf(line, sizeof(line), "%10s  %s%s\n",
-			     type && strcmp(type, "file") != 0 ? type : size, path, target ? " (a link)" : "");
+			     strcmp(kind, "file") != 0 ? kind : size, path, target ? " (a link)" : "");
 		term_raw(&c->term, line, (size_t)n);
 	}
 }
@@ -139,7 +140,7 @@ static int act(struct source *s, struct err *e)
 {
 	const char *output = opt_get(&s->cli->opts, "--output");
 	json_t *manifest = NULL;
-	char path[128], *text;
+	char path[128];
 	int rc;
 
 	snprintf(path, sizeof(path), "/build/%s/artifacts", s->id);
@@ -153,11 +154,7 @@ static int act(struct source *s, struct err *e)
 	if (output) {
 		rc = fetch(s, manifest, output, e);
 	} else if (opt_get(&s->cli->opts, "--json")) {
-		text = json_dumps(manifest, JSON_INDENT(2));
-		if (text)
-			term_raw(&s->cli->term, text, strlen(text));
-		term_raw(&s->cli->term, "\n", 1);
-		free(text);
+		term_json(&s->cli->term, manifest, JSON_INDENT(2));
 	} else {
 		list(s->cli, manifest);
 	}

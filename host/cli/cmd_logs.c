@@ -31,15 +31,8 @@ static const struct opt options[] = {
 
 static void put_result(struct cli *c, json_t *result)
 {
-	char *text;
-
 	json_object_set_new(result, "type", json_string("result"));
-	text = json_dumps(result, JSON_COMPACT);
-	if (text) {
-		term_raw(&c->term, text, strlen(text));
-		term_raw(&c->term, "\n", 1);
-	}
-	free(text);
+	term_json(&c->term, result, JSON_COMPACT);
 }
 
 /* The last lines. result: result.json or the build as the API shows it. */

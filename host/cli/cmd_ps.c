@@ -161,15 +161,10 @@ static void print_all(struct cli *c, const json_t *rows)
 	if (!opt_get(&c->opts, "--json"))
 		term_raw(&c->term, head, sizeof(head) - 1);
 	json_array_foreach(rows, i, row) {
-		char *text = opt_get(&c->opts, "--json") ? json_dumps(row, JSON_COMPACT) : NULL;
-
-		if (text) {
-			term_raw(&c->term, text, strlen(text));
-			term_raw(&c->term, "\n", 1);
-		} else {
+		if (opt_get(&c->opts, "--json"))
+			term_json(&c->term, row, JSON_COMPACT);
+		else
 			print_row(c, row);
-		}
-		free(text);
 	}
 }
 

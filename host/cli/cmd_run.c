@@ -195,13 +195,7 @@ static int conclude(struct run *r, uint64_t started_ms, struct err *e)
 
 	if (r->view->json) {
 		json_object_set_new(r->result, "type", json_string("result"));
-		char *line = json_dumps(r->result, JSON_COMPACT);
-
-		if (line) {
-			term_raw(t, line, strlen(line));
-			term_raw(t, "\n", 1);
-		}
-		free(line);
+		term_json(t, r->result, JSON_COMPACT);
 	}
 	if (fetch_artifacts(r, where, sizeof(where), e) < 0)
 		return -1;

@@ -29,17 +29,6 @@ void logview_fini(struct logview *v)
 	memset(v, 0, sizeof(*v));
 }
 
-static void put_json(struct logview *v, const json_t *o)
-{
-	char *text = json_dumps(o, JSON_COMPACT);
-
-	if (text) {
-		term_raw(v->term, text, strlen(text));
-		term_raw(v->term, "\n", 1);
-	}
-	free(text);
-}
-
 /* Bytes that are no UTF-8 become '?': JSON has no other way. */
 static json_t *json_text(const char *data, size_t n)
 {
@@ -68,7 +57,7 @@ static void flush_json_line(struct logview *v)
 		return;
 	o = json_pack("{s:s, s:I, s:o}", "type", "log", "offset", (json_int_t)v->line_at, "text",
 		      json_text(v->line, v->line_len));
-	put_json(v, o);
+	term_json(v->term, o, JSON_COMPACT);
 	json_decref(o);
 	v->line_at += v->line_len;
 	v->line_len = 0;
@@ -145,7 +134,7 @@ static void show(struct logview *v, const json_t *event)
 	if (v->json) {
 		flush_json_line(v);
 		if (mine)
-			put_json(v, event);
+			term_json(v->term, event, JSON_COMPACT);
 	} else if (begin || end) {
 		events_text_step(event, v->step_name, sizeof(v->step_name), mine ? v->term : NULL);
 	} else if (mine && !v->quiet) {

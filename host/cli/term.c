@@ -63,6 +63,17 @@ void term_raw(struct term *t, const char *data, size_t n)
 	put(t, data, n);
 }
 
+void term_json(struct term *t, const json_t *o, size_t flags)
+{
+	char *text = json_dumps(o, flags | (t->out_tty ? JSON_ENSURE_ASCII : 0));
+
+	if (text) {
+		term_raw(t, text, strlen(text));
+		term_raw(t, "\n", 1);
+	}
+	free(text);
+}
+
 static const char *tone_code(enum term_tone tone)
 {
 	switch (tone) {

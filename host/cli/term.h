@@ -6,6 +6,7 @@
 #ifndef KILN_TERM_H
 #define KILN_TERM_H
 
+#include <jansson.h>
 #include <stddef.h>
 
 #include "filter.h"
@@ -28,6 +29,9 @@ void term_output(struct term *t, const char *data, size_t n);
 
 /* Bytes of kiln's own on stdout: lists, JSON. Whoever calls answers for what is in them. */
 void term_raw(struct term *t, const char *data, size_t n);
+
+/* JSON and a line end on stdout; flags: of json_dumps(3). On a terminal it is ASCII: U+009B is a control, too. */
+void term_json(struct term *t, const json_t *o, size_t flags);
 
 /* One line of kiln's own on stderr, "kiln: " in front; control characters in it become '?'. */
 void term_say(struct term *t, enum term_tone tone, const char *fmt, ...)

@@ -282,6 +282,15 @@ def test_on_a_terminal_order_is_kept_and_the_build_commands_nothing(lab):
         assert code == 0 and b"\x1b" not in seen
 
 
+def test_on_a_terminal_json_commands_nothing_either(lab):
+    log = "caf\u00e9 \u009b2J"
+    code, seen = run_on_terminal(lab, "run", "--no-source", "--json", *lab.orders({"LOG": log}), "--", "x")
+    assert code == 0 and b"\xc2\x9b" not in seen and b"\\u009B2J" in seen
+    code, seen = run_on_terminal(lab, "logs", "last", "--json")
+    assert code == 0 and b"\xc2\x9b" not in seen and b"\\u009B2J" in seen
+    assert log in lab.kiln("logs", "last", "--json", check=0).stdout
+
+
 def test_without_a_terminal_the_output_is_the_build_s_bytes(lab):
     log = "\x1b[31mred\x1b[0m\x1b]0;title\x07 \x1b[2Jtext"
     p = lab.run(LOG=log)
@@ -424,6 +433,13 @@ def test_artifacts_of_a_build_on_disk(lab):
     assert p.stdout == "       2 B  a?[2Jb\n"
     lab.kiln("artifacts", "last", "--output", "got", check=0)
     assert (lab.cwd / "got" / "a\x1b[2Jb").read_text() == "12"
+    build = lab.builds()[0]
+    manifest = json.loads((build / "manifest.json").read_text())
+    manifest["files"][0]["type"] = "\x1b[2J" + "x" * 9000  # no manifest of ours has it: it is shown in its column
+    (build / "manifest.json").write_text(json.dumps(manifest))
+    assert lab.kiln("artifacts", "last", check=0).stdout == "?[2Jxxxxxxxxxxx  a?[2Jb\n"
+    manifest["files"][0]["type"] = "file"
+    (build / "manifest.json").write_text(json.dumps(manifest))
     assert "--force" in lab.kiln("artifacts", "last", "--output", "got", check=1).stderr
 
 
