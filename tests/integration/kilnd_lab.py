@@ -6,6 +6,7 @@ repositories and serves them on loopback. At the end of a test module nothing ma
 """
 import base64
 import fcntl
+import itertools
 import json
 import os
 import pathlib
@@ -35,8 +36,12 @@ LOG_LINE = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\] (.*)")
 class RealKilnd(Kilnd):
     """kilnd with real VMs. settings: "name=value" as for --set; the last one of a name counts."""
 
+    count = itertools.count()  # each has uids of its own, also beside other test runs
+
     def make_files(self):
         parts = Parts()
+        first = 700000 + os.getpid() % 4000 * 256 + next(self.count) % 8 * 32
+        self.uids = range(first, first + 32)
         images = self.tmp / "images"
         images.mkdir()
         (images / "c.erofs").symlink_to(parts.image)
@@ -45,7 +50,7 @@ class RealKilnd(Kilnd):
             "dir": self.dir, "socket": self.socket, "port": 0, "kernel": parts.kernel,
             "initramfs": parts.initramfs, "probe_initramfs": parts.probe, "images_dir": images,
             "image": "c", "vmm.accel": "tcg", "vmm.vhost_device_vsock": parts.vdv,
-            "uid_range.first": 625000, "uid_range.count": 64, "deadlines.grace_s": 2,
+            "uid_range.first": first, "uid_range.count": len(self.uids), "deadlines.grace_s": 2,
             "capacity.vcpus": 64, "capacity.memory_mib": 16384}
 
     def sets(self, without=()):
@@ -108,7 +113,7 @@ class RealKilnd(Kilnd):
             except (FileNotFoundError, ProcessLookupError):
                 continue
             state = stat_of(entry)
-            if (625000 <= uid < 625064 or mark in cmdline) and state and state[2] != "Z":
+            if (uid in self.uids or mark in cmdline) and state and state[2] != "Z":
                 found.append((int(entry), state[0]))
         return found
 
