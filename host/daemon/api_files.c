@@ -189,7 +189,7 @@ void api_artifact(struct request *r)
 {
 	_cleanup_fd_ int dirfd = -1;
 	char how[2048], etag[80];
-	json_t *m = NULL, *entry;
+	json_t *entry = NULL;
 	const char *sha;
 	struct err e = { 0 };
 	off_t size;
@@ -197,14 +197,13 @@ void api_artifact(struct request *r)
 
 	if (open_build(r, &dirfd) < 0)
 		return;
-	if (dirfd < 0 || manifest_read(dirfd, &m, &e) < 0) {
+	if (dirfd < 0 || manifest_find(dirfd, r->params[1], &entry, &e) < 0) {
 		if (dirfd < 0 || strcmp(e.code, "not_found") == 0)
 			reply_error(r, 404, "not_found", NULL, "the build has no artifacts");
 		else
 			reply_err(r, &e);
 		return;
 	}
-	entry = manifest_find(m, r->params[1]);
 	if (!entry) {
 		reply_error(r, 404, "not_found", NULL, "the build has no artifact of this name");
 	} else if (manifest_open(dirfd, entry, &fd, &size, &e) < 0) {
@@ -215,7 +214,7 @@ void api_artifact(struct request *r)
 		snprintf(etag, sizeof(etag), "\"%.64s\"", sha ? sha : "");
 		reply_file(r, fd, size, "application/octet-stream", how, sha ? etag : NULL);
 	}
-	json_decref(m);
+	json_decref(entry);
 }
 
 static ssize_t on_tar_read(void *cls, uint64_t pos, char *buf, size_t max)
@@ -241,21 +240,18 @@ void api_artifacts_tar(struct request *r)
 	_cleanup_fd_ int dirfd = -1;
 	struct MHD_Response *resp;
 	struct tarout *t = NULL;
-	json_t *m = NULL;
 	struct err e = { 0 };
 	char how[128];
 
 	if (open_build(r, &dirfd) < 0)
 		return;
-	if (dirfd < 0 || manifest_read(dirfd, &m, &e) < 0 || tarout_new(dirfd, m, &t, &e) < 0) {
-		json_decref(m);
+	if (dirfd < 0 || tarout_new(dirfd, &t, &e) < 0) {
 		if (dirfd < 0 || strcmp(e.code, "not_found") == 0)
 			reply_error(r, 404, "not_found", NULL, "the build has no artifacts");
 		else
 			reply_err(r, &e);
 		return;
 	}
-	json_decref(m);
 	resp = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, TAR_BLOCK_BYTES, on_tar_read, t,
 						 on_tar_gone);
 	if (!resp) {

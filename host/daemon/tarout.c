@@ -12,6 +12,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,9 +24,8 @@
 
 struct tarout {
 	int dirfd;
-	json_t *manifest;
+	struct manifest *manifest;
 	json_t *links;       /* the paths of symbolic links so far */
-	size_t next;         /* entry of the manifest */
 	int fd;              /* of the entry that is being sent, or -1 */
 	int64_t left;        /* its bytes still to send */
 	struct archive *a;
@@ -53,14 +53,17 @@ static la_ssize_t on_write(struct archive *a, void *cls, const void *bytes, size
 	return (la_ssize_t)n;
 }
 
-int tarout_new(int dirfd, json_t *manifest, struct tarout **out, struct err *e)
+int tarout_new(int dirfd, struct tarout **out, struct err *e)
 {
 	struct tarout *t = calloc(1, sizeof(*t));
 
 	if (!t)
 		return err_set(e, "io", "no memory");
-	t->fd = -1;
-	t->manifest = json_incref(manifest);
+	t->fd = t->dirfd = -1;
+	if (manifest_begin(dirfd, &t->manifest, e) < 0) {
+		tarout_free(t);
+		return -1;
+	}
 	t->links = json_object();
 	t->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
 	t->a = archive_write_new();
@@ -81,7 +84,7 @@ void tarout_free(struct tarout *t)
 		return;
 	if (t->a)
 		archive_write_free(t->a);
-	json_decref(t->manifest);
+	manifest_end(t->manifest);
 	json_decref(t->links);
 	cleanup_fd(&t->fd);
 	cleanup_fd(&t->dirfd);
@@ -182,12 +185,17 @@ static int put_piece(struct tarout *t, struct err *e)
 
 static int produce(struct tarout *t, struct err *e)
 {
-	const json_t *files = json_object_get(t->manifest, "files");
+	json_t *entry = NULL;
+	int rc;
 
 	if (t->fd >= 0)
 		return put_piece(t, e);
-	if (t->next < json_array_size(files))
-		return put_header(t, json_array_get(files, t->next++), e);
+	rc = manifest_next(t->manifest, &entry, e);
+	if (rc > 0)
+		rc = put_header(t, entry, e) < 0 ? -1 : 1;
+	json_decref(entry);
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
 	t->done = 1;
 	if (archive_write_close(t->a) != ARCHIVE_OK)
 		return err_set(e, "io", "tar: %s", archive_error_string(t->a));

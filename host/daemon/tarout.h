@@ -3,15 +3,14 @@
 #ifndef KILN_TAROUT_H
 #define KILN_TAROUT_H
 
-#include <jansson.h>
 #include <sys/types.h>
 
 #include "err.h"
 
 struct tarout;
 
-/* Takes manifest (a reference is taken) and a duplicate of dirfd. Code "io". */
-int tarout_new(int dirfd, json_t *manifest, struct tarout **out, struct err *e);
+/* Of the build directory dirfd, which is duplicated. Codes: "not_found" (nothing was collected), "io". */
+int tarout_new(int dirfd, struct tarout **out, struct err *e);
 void tarout_free(struct tarout *t);
 /* The next at most max bytes. 0: the tar is complete. -1: it can't be completed. */
 ssize_t tarout_read(struct tarout *t, char *buf, size_t max, struct err *e);

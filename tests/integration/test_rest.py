@@ -607,6 +607,30 @@ def test_gnu_tar_reads_it(k, collected, tmp_path):
     assert (tmp_path / "big").stat().st_size == 500000
 
 
+def test_a_long_manifest_takes_neither_memory_nor_time(own):
+    """A build chooses the names and the number of its artifacts; nobody else must pay for them."""
+    k = own().start()
+    build = k.submit(ARTIFACTS=[{"path": "a", "text": "A"}])
+    k.wait(build)
+    path = k.build_dir(build) / "manifest.json"
+    m = json.loads(path.read_text())
+    names = [f"{i:06}/" + "x" * 600 for i in range(60000)]
+    m["files"] = [dict(m["files"][0], path=name) for name in [*names, "a"]]
+    path.unlink()
+    path.write_text(json.dumps(m))
+    begin = time.monotonic()
+    assert k.get(f"/build/{build}/artifacts/a").body == b"A"
+    assert time.monotonic() - begin < 0.5
+    tars = [k.conn() for _ in range(8)]
+    for c in tars:
+        c.request("GET", f"/build/{build}/artifacts.tar")
+        assert c.getresponse().read(1 << 16)
+    peak = re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{k.proc.pid}/status").read_text())
+    assert int(peak[1]) < 32 << 10
+    for c in tars:
+        c.close()
+
+
 @pytest.mark.parametrize("files", [
     [{"path": "/abs", "text": "x"}], [{"path": "a/../../b", "text": "x"}], [{"path": "a//b", "text": "x"}],
     [{"path": "d", "type": "symlink", "target": "/etc"}, {"path": "d/passwd", "text": "x"}]])

@@ -50,15 +50,12 @@ static int close_place(void **state)
 	return 0;
 }
 
-static json_t *manifest(const char *files)
+static void write_manifest(struct place *p, const char *files)
 {
 	char text[2048];
-	json_t *m;
+	int n = snprintf(text, sizeof(text), "{\"format\": 1, \"files\": %s, \"total_bytes\": 1}", files);
 
-	snprintf(text, sizeof(text), "{\"files\": %s}", files);
-	m = json_loads(text, 0, NULL);
-	assert_non_null(m);
-	return m;
+	assert_int_equal(fileio_replace(p->fd, "manifest.json", text, (size_t)n, 0600, NULL), 0);
 }
 
 /* Pull everything, piece bytes at a time. -1: it could not be completed. */
@@ -66,13 +63,12 @@ static ssize_t pull(struct place *p, const char *files, size_t piece, char **out
 {
 	struct tarout *t = NULL;
 	struct err e = { 0 };
-	json_t *m = manifest(files);
 	size_t len = 0, cap = 1 << 20;
 	char *buf = malloc(cap);
 	ssize_t n;
 
-	assert_int_equal(tarout_new(p->fd, m, &t, &e), 0);
-	json_decref(m);
+	write_manifest(p, files);
+	assert_int_equal(tarout_new(p->fd, &t, &e), 0);
 	while ((n = tarout_read(t, buf + len, piece, &e)) > 0) {
 		assert_true((size_t)n <= piece);
 		len += (size_t)n;
