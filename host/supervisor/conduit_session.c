@@ -151,6 +151,24 @@ static uint32_t heartbeat_ms(const struct supjob *job)
 	return third < 100 ? 100 : third > 600000 ? 600000 : (uint32_t)third;
 }
 
+/*
+ * Since Linux 6.17 a guest puts sends above 32 KiB into several descriptors, which
+ * vhost-device-vsock 0.3 and Firecracker before 1.14 lose; an older kernel, and no other, may
+ * send large pieces. A guest that lies about its kernel loses its own data.
+ */
+static uint32_t send_max_bytes(const struct wire_bytes *kernel)
+{
+	unsigned major = 0, minor = 0;
+	char text[WIRE_MAX_NAME + 1];
+
+	memcpy(text, kernel->p, kernel->n);
+	text[kernel->n] = '\0';
+	if (sscanf(text, "%3u.%3u", &major, &minor) != 2)
+		return WIRE_SEND_DEFAULT;
+	return major >= 4 && (major < 6 || (major == 6 && minor < 17)) ? WIRE_MAX_DATA :
+									 WIRE_SEND_DEFAULT;
+}
+
 int session_welcome(struct session *s, const struct wire_hello *hello, uint64_t now_ms,
 		    struct err *e)
 {
@@ -158,7 +176,7 @@ int session_welcome(struct session *s, const struct wire_hello *hello, uint64_t 
 	int first = s->phase == SESSION_NEW;
 
 	msg.u.welcome.version = WIRE_VERSION;
-	msg.u.welcome.send_max_bytes = WIRE_SEND_DEFAULT;
+	msg.u.welcome.send_max_bytes = send_max_bytes(&hello->kernel);
 	msg.u.welcome.heartbeat_ms = heartbeat_ms(s->job);
 	msg.u.welcome.acked_seq = s->seq;
 	s->acked_seq = s->seq;

@@ -61,6 +61,13 @@ def test_a_whole_build_is_written_down_before_it_is_acknowledged(c):
     assert c.finish()["log_bytes"] == 8
 
 
+@pytest.mark.parametrize("kernel, most", [
+    ("6.1.192-kiln", 65536), ("6.16.9", 65536), ("5.10.1", 65536), ("6.17.0", 16384), ("6.18.1", 16384),
+    ("7.0", 16384), ("", 16384), ("3.2", 16384), ("OpenBSD 7.8", 16384), ("99999999999.1", 16384)])
+def test_large_sends_only_for_kernels_that_keep_them_in_one_descriptor(c, kernel, most):
+    assert c.guest(kernel=kernel).join().welcome["send_max_bytes"] == most
+
+
 def test_log_bytes_pass_as_they_are(c):
     data = bytes(range(256)) * 400 + b"\xff\xfe\x00\xc3 no newline"
     g = c.guest().join()
