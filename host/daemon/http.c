@@ -389,7 +389,8 @@ static int add_tcp(struct httpd *h, struct err *e)
 	if (!loopback && !h->token) {
 		close(fd);
 		return err_field(e, "config", "host", "host %s can be reached from elsewhere, so a token is "
-				 "needed: run `kiln token create --out FILE` and set token_file to it", host);
+				 "needed: run `kiln token create --output %s/token` and set token_file to "
+				 "that file", host, config_str(cfg, CONFIG_DIR));
 	}
 	if (add_listener(h, fd, 1, e) < 0)
 		return -1;
