@@ -5,10 +5,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -17,6 +19,7 @@
 #include "log.h"
 
 #define SUPERVISOR_LOG_MAX (8 << 20)
+#define FREE_MIB_MIN 16u /* database and logs; what a build needs is its supervisor's to ask for */
 
 static const struct {
 	enum config_key key;
@@ -102,6 +105,21 @@ static int open_log(const char *dir, int *out, struct err *e)
 	return 0;
 }
 
+static int check_room(const char *dir, struct err *e)
+{
+	struct statvfs fs;
+	uint64_t free_mib;
+
+	if (statvfs(dir, &fs) < 0)
+		return err_errno(e, "io", "cannot see how much room %s has", dir);
+	free_mib = (uint64_t)fs.f_bavail * fs.f_frsize >> 20;
+	if (free_mib < FREE_MIB_MIN)
+		return err_set(e, "io", "the disk of %s is full: %" PRIu64 " MiB are free, kilnd needs %u: remove "
+			       "old builds (`kiln clean`), or set another with --dir", dir, free_mib,
+			       FREE_MIB_MIN);
+	return 0;
+}
+
 int startup_dirs(struct kilnd *k, int *lock_fd, struct err *e)
 {
 	const char *dir = config_str(k->cfg, CONFIG_DIR);
@@ -109,7 +127,7 @@ int startup_dirs(struct kilnd *k, int *lock_fd, struct err *e)
 	/* 0711: the uids that supervisors run under must get through, and no further. */
 	if (config_below(k->cfg, k->builds_dir, sizeof(k->builds_dir) - 64, "builds") < 0)
 		return err_set(e, "config", "the path of dir is too long: %s", dir);
-	if (fileio_mkdirs(dir, 0711, e) < 0 || take_lock(dir, lock_fd, e) < 0 ||
+	if (fileio_mkdirs(dir, 0711, e) < 0 || check_room(dir, e) < 0 || take_lock(dir, lock_fd, e) < 0 ||
 	    fileio_mkdirs(k->builds_dir, 0711, e) < 0)
 		return -1;
 	k->builds_fd = open(k->builds_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -1075,6 +1075,18 @@ def test_occupied_port(own):
     assert f"port {lab.port}" in text and "in use" in text and "--port" in text
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+def test_a_full_disk_is_refused_at_start(own):
+    lab = own()
+    lab.dir.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", lab.dir], check=True)
+    try:
+        status, text = lab.start_fails()
+    finally:
+        subprocess.run(["umount", "-l", lab.dir], check=True)
+    assert status == 1 and f"the disk of {lab.dir} is full: 8 MiB are free" in text and "`kiln clean`" in text
+
+
 def test_other_host_needs_a_token(own):
     lab = own("host=0.0.0.0", tcp=True)
     status, text = lab.start_fails()
