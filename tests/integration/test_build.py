@@ -135,39 +135,41 @@ def everything_kept(b):
 
 def test_credentials_for_the_repositorys_own_server_only(k, lab):
     r, password = lab.repos, "pass-" + os.urandom(8).hex()
-    r.simple("near", word="near\n")
-    r.simple("far", word="far\n")
     guarded = GuardedServer(r.root, credentials=f"me:{password}")
-    open_one = GuardedServer(r.root)
-    elsewhere = GuardedServer(r.root, redirect=open_one.origin)
-    r.init("closed")
-    for name, url in (("near", "../near.git"), ("far", open_one.url("far"))):
-        git(r.work / "closed", "submodule", "--quiet", "add", str(r.root / f"{name}.git"), name)
-        git(r.work / "closed", "config", "-f", ".gitmodules", f"submodule.{name}.url", url)
-    r.commit("closed", word="closed\n")
-    r.publish("closed")
+    stranger = GuardedServer(r.root, credentials="another:word")
+    elsewhere = GuardedServer(r.root, redirect=stranger.origin)
+    r.simple("sub", word="sub\n")
+    for name, url in (("closed", "../sub.git"), ("mixed", stranger.url("sub"))):
+        r.init(name)
+        git(r.work / name, "submodule", "--quiet", "add", str(r.root / "sub.git"), "sub")
+        git(r.work / name, "config", "-f", ".gitmodules", "submodule.sub.url", url)
+        r.commit(name, word=f"{name}\n")
+        r.publish(name)
     job = {"repo_url": guarded.url("closed"), "credentials": {"username": "me", "password": password},
-           "egress": {"allow": [f"127.0.0.1:{open_one.port}"]}}
-    good = k.build("cat word near/word far/word; env; cat .git/config /proc/cmdline", **job)
+           "egress": {"allow": [f"127.0.0.1:{stranger.port}"]}}
+    good = k.build("cat word sub/word; env; cat .git/config /proc/cmdline", **job)
     wrong = k.build("true", **job | {"credentials": {"username": "me", "password": password + "x"}})
     none = k.build("true", repo_url=guarded.url("closed"))
-    away = k.build("true", **job | {"repo_url": elsewhere.url("far")})
+    mixed = k.build("true", **job | {"repo_url": guarded.url("mixed")})
+    away = k.build("true", **job | {"repo_url": elsewhere.url("sub")})
     try:
         good.expect("ok")
+        assert "closed\nsub\n" in good.log
         wrong.expect("user", "the server refused the user name or password")
         none.expect("user", "the server demands credentials or forbids the access (HTTP 401)")
-        away.expect("user", f"the server redirects to 127.0.0.1:{open_one.port}, and credentials are for")
-        assert "closed\nnear\nfar\n" in good.log
-        # said only when it was demanded, never to another server, and kept nowhere
+        mixed.expect("user", "submodule 'sub': ")
+        away.expect("user", f"the server redirects to 127.0.0.1:{stranger.port}, and credentials are for")
+        # said only when it was demanded, and to no other server though it demands them
         assert guarded.httpd.expected in guarded.authorizations and guarded.authorizations[0] is None
-        assert set(open_one.authorizations) == {None} == set(elsewhere.authorizations)
+        assert set(stranger.authorizations) == {None} == set(elsewhere.authorizations)
+        # and kept nowhere
         secrets = [password.encode(), base64.b64encode(f"me:{password}".encode())[:-4]]
-        for b in (good, wrong, away):
+        for b in (good, wrong, mixed, away):
             kept = everything_kept(b)
             assert b.info["job"]["credentials"] == {"username": "***", "password": "***"}
             assert not any(secret in kept for secret in secrets)
     finally:
-        for server in (guarded, open_one, elsewhere):
+        for server in (guarded, stranger, elsewhere):
             server.close()
 
 
