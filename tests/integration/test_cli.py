@@ -777,6 +777,17 @@ def vm(tmp_path):
 
 
 @pytest.mark.vm
+def test_kernel_install_builds_the_one_that_the_tests_boot(lab):
+    """`make check` has built it: this is a look into the cache."""
+    built = pathlib.Path(os.environ.get("KILN_BUILD_DIR", ROOT / "build")) / "share/vmlinux"
+    if "KILN_CACHE" in os.environ:
+        lab.env["KILN_CACHE"] = os.environ["KILN_CACHE"]
+    target = lab.dir / "kernel" / "vmlinux"
+    assert lab.kiln("kernel", "install", "--build", check=0).stdout.strip() == str(target)
+    assert target.read_bytes() == built.read_bytes()
+
+
+@pytest.mark.vm
 def test_vm_builds_a_directory_with_its_uncommitted_changes(vm, tmp_path):
     src = tmp_path / "src"
     src.mkdir()
