@@ -9,9 +9,7 @@ LIBS_CLI := $(call pc,libs,libcurl libarchive libcrypto)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 $(B)/obj/%.o: %.c
-	@mkdir -p $(@D)
-	@echo '  CC      $<'
-	$(Q)$(CC) $(CFLAGS_HOST) -MMD -MP -c $< -o $@
+	$(Q)[ -d $(@D) ] || mkdir -p $(@D); echo '  CC      $<'; $(CC) $(CFLAGS_HOST) -MMD -MP -c $< -o $@
 
 define archive
 $(B)/lib/lib$(1).a: $$(call obj,$(2))

@@ -4,7 +4,7 @@
     run.py [--full] [--build DIR] GROUP...
 
 Groups: units socket vm fuzz lint+docs (make check), and those of check-full: asan analysers
-fuzz-long images backends. Each test counts once; skips are shown with their reason; the time
+fuzz-long images. Each test counts once; skips are shown with their reason; the time
 table is compared with tests/BUDGET (not with --full). VMs are counted from outside (vmcount.py).
 """
 import argparse

@@ -101,9 +101,13 @@ class Api:
                 data = []
 
 
-def build(api, title, job):
+def submit(api, title, job):
     say(f"{title}: POST /build {json.dumps(job)}")
-    build_id = api.call("POST", "/build", job)["build_id"]
+    return api.call("POST", "/build", job)["build_id"]
+
+
+def follow(api, title, build_id):
+    """Show the log as it comes, then the verdict and the artifacts. Returns the manifest's files."""
     say(f"{title}: {build_id}, its log as it comes:")
     api.follow(build_id)
     info = api.call("GET", f"/build/{build_id}")
@@ -115,7 +119,7 @@ def build(api, title, job):
         print(f"        artifact {f['path']}  {f.get('size', 0)} bytes  sha256 {f.get('sha256', '')[:16]}…")
     if info["status"] != "completed":
         sys.exit(f"{title}: the build did not succeed; see the log above")
-    return build_id, files
+    return files
 
 
 def fetch(api, build_id, path, to):
@@ -195,6 +199,8 @@ socket: {home}/kilnd.sock
 port: {free_port()}
 kernel: {a.build}/share/vmlinux
 images_dir: {a.build}/share/images
+capacity:
+  vcpus: 4
 vmm:
   vhost_device_vsock: {a.build}/bin/vhost-device-vsock
 egress:
@@ -206,22 +212,25 @@ egress:
     api = Api("127.0.0.1", port_api)
     say("kilnd is up and answers on its REST API")
 
-    build_id, files = build(api, "figlet", {"repo_url": f"http://127.0.0.1:{port}/figlet.git"})
-    out = fetch(api, build_id, "figlet", f"{home}/figlet.bin")
+    # Both at once: each build has a VM of its own.
+    figlet = submit(api, "figlet", {"repo_url": f"http://127.0.0.1:{port}/figlet.git", "vcpus": 1})
+    kiln = submit(api, "kiln", {
+        "repo_url": f"http://127.0.0.1:{port}/kiln.git", "image": "kiln", "commit": commit,
+        "command": "make -j2 demo-guest", "artifacts": {"paths": ["build/bin/*"]}})
+    follow(api, "figlet", figlet)
+    out = fetch(api, figlet, "figlet", f"{home}/figlet.bin")
     with open(out, "rb") as f:
         check(f"nonce {nonce}".encode() in f.read(), "the figlet that came back holds the nonce")
     print(run(out, "-d", f"{home}/figlet/fonts", "kiln"))
 
-    build_id, files = build(api, "kiln", {
-        "repo_url": f"http://127.0.0.1:{port}/kiln.git", "image": "kiln", "commit": commit,
-        "command": "make -j2 demo-guest", "artifacts": {"paths": ["build/bin/*"]}})
-    r = api.open("GET", f"/build/{build_id}/artifacts.tar")
+    files = follow(api, "kiln", kiln)
+    r = api.open("GET", f"/build/{kiln}/artifacts.tar")
     with open(f"{home}/artifacts.tar", "wb") as f:
         shutil.copyfileobj(r, f)
     with tarfile.open(f"{home}/artifacts.tar") as tar:
         check(sorted(m.name for m in tar.getmembers()) == sorted(f["path"] for f in files),
               "artifacts.tar holds what the manifest lists")
-    proof = run(fetch(api, build_id, "build/bin/proof", f"{home}/proof"))
+    proof = run(fetch(api, kiln, "build/bin/proof", f"{home}/proof"))
     print("        " + proof.replace("\n", "\n        "))
     facts = dict(line.split(" ", 1) for line in proof.split("\n"))
     check(facts["nonce"] == nonce, "the program that came back prints the nonce")
@@ -229,7 +238,7 @@ egress:
     check(facts["kernel"] != platform.release(), f"and the guest's kernel release, not the host's ({platform.release()})")
     h = api.call("GET", "/health")
     say("GET /health: " + ", ".join(f"{k} {h[k]}" for k in ("version", "vmm", "accel", "vsock")) + f" ({h['reason']})")
-    say("kiln built kiln: " + run(fetch(api, build_id, "build/bin/kiln", f"{home}/kiln.bin"), "version"))
+    say("kiln built kiln: " + run(fetch(api, kiln, "build/bin/kiln", f"{home}/kiln.bin"), "version"))
 
 
 def free_port():
