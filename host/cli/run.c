@@ -70,15 +70,20 @@ int run_start(struct run *r, struct supervise *s, struct err *e)
 	if (rc == 0)
 		rc = supervise_start(r->cli->cfg, path, doc, r->source_fd, s, e);
 	json_decref(doc);
+	/* Not before the start: `kiln clean` removes what is ours and has no process. */
+	if (rc == 0 && write_local(r, e) < 0) {
+		supervise_kill(s);
+		rc = -1;
+	}
 	if (rc < 0) {
 		char builds[PATH_MAX];
 
-		/* Nothing was started: nothing of it shall stay. */
+		/* Nothing runs: nothing of it shall stay. */
 		if (config_below(r->cli->cfg, builds, sizeof(builds), "builds/%s", r->id) == 0)
 			fileio_remove_tree(AT_FDCWD, builds, NULL);
 		return -1;
 	}
-	return write_local(r, e);
+	return 0;
 }
 
 static void on_signal(struct run *r, int signal_fd, int *count)

@@ -19,7 +19,10 @@ struct run {
 	json_t *result;    /* the verdict */
 };
 
-/* Make dir/builds/<id> and start the supervisor on it. Codes: "io" and those of supervise_start. */
+/*
+ * Make dir/builds/<id> and start the supervisor on it. After an error nothing runs and nothing is
+ * left. Codes: "io" and those of supervise_start.
+ */
 int run_start(struct run *r, struct supervise *s, struct err *e);
 
 /*

@@ -187,6 +187,13 @@ void supervise_last_words(const struct supervise *s, char *buf, size_t n)
 	snprintf(buf, n, "%s", line ? line + 1 : tail);
 }
 
+void supervise_kill(struct supervise *s)
+{
+	pidfd_send_signal(s->pidfd, SIGKILL, NULL, 0);
+	waitpid(s->pid, NULL, 0);
+	supervise_close(s);
+}
+
 void supervise_close(struct supervise *s)
 {
 	if (s->pidfd >= 0)

@@ -26,6 +26,9 @@ int supervise_start(const struct config *cfg, const char *dir, const json_t *doc
 /* The last line that the supervisor said, or "". */
 void supervise_last_words(const struct supervise *s, char *buf, size_t n);
 
+/* Kill the supervisor, and with it the VM; wait for its end, and close. */
+void supervise_kill(struct supervise *s);
+
 void supervise_close(struct supervise *s);
 
 #endif

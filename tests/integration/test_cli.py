@@ -170,6 +170,27 @@ def test_run_with_a_supervisor_that_refuses(lab):
     assert lab.builds() == []  # nothing half made stays
 
 
+def test_run_ends_the_build_that_it_cannot_call_its_own(tmp_path):
+    """A supervisor that nobody follows and no `kiln clean` removes must not run on."""
+    wrapper = tmp_path / "supervisor"
+    wrapper.write_text(f"""#!{sys.executable}
+import os, sys
+os.mkdir(os.path.join(sys.argv[sys.argv.index("--dir") + 1], "local.json"))
+with open({str(tmp_path / "pid")!r}, "w") as f:
+    f.write(str(os.getpid()))
+os.execv({str(STANDIN)!r}, sys.argv)
+""")
+    wrapper.chmod(0o755)
+    lab = Lab(tmp_path, wrapper)
+    try:
+        p = lab.run(HOLD="1")
+        assert p.returncode == 125 and "local.json" in last_line(p)
+        assert not alive(int((tmp_path / "pid").read_text()))
+        assert lab.builds() == []
+    finally:
+        lab.kiln("kill", "all")
+
+
 def test_run_with_a_supervisor_that_dies(lab):
     p = lab.run(CRASH="start")
     assert p.returncode == 125
