@@ -22,6 +22,7 @@
 #define LIST_BYTES_MAX (256u << 20)
 #define WORD_BYTES_MAX 65536u
 #define NESTED_MAX 32
+#define NOTE_PREFIX "kiln: source: "
 
 struct pack {
 	struct pack_tar *tar;
@@ -33,20 +34,22 @@ struct pack {
 static int note(struct pack *p, struct err *e, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* One line for the log, marked as not the build's own. */
 static int note(struct pack *p, struct err *e, const char *fmt, ...)
 {
-	char text[1024];
+	char text[1024] = NOTE_PREFIX;
+	size_t n = sizeof(NOTE_PREFIX) - 1;
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	vsnprintf(text + n, sizeof(text) - n, fmt, ap);
 	va_end(ap);
 	for (char *c = text; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
 			*c = '?';
 	/* A name that is no UTF-8 is not worth failing for. */
 	if (json_array_append_new(p->r->log_lines, json_string(text)) < 0 &&
-	    json_array_append_new(p->r->log_lines, json_string("source: (its name is no UTF-8)")) < 0)
+	    json_array_append_new(p->r->log_lines, json_string(NOTE_PREFIX "(its name is no UTF-8)")) < 0)
 		return err_set(e, "io", "no memory");
 	return 0;
 }
@@ -110,8 +113,8 @@ static int note_git(struct pack *p, struct err *e)
 		snprintf(state, sizeof(state), "%ld uncommitted change%s in the build", changes,
 			 changes == 1 ? " is" : "s are");
 	if (!*commit)
-		return note(p, e, "source: directory %s, no commit yet, all files are in the build", name);
-	return note(p, e, "source: directory %s, commit %.12s%s%s, %s", name, commit,
+		return note(p, e, "directory %s, no commit yet, all files are in the build", name);
+	return note(p, e, "directory %s, commit %.12s%s%s, %s", name, commit,
 		    strcmp(branch, "HEAD") != 0 && *branch ? " of " : "",
 		    strcmp(branch, "HEAD") != 0 ? branch : "", state);
 }
@@ -162,7 +165,7 @@ static int add_gitfile(struct pack *p, const char *dir, const char *prefix, stru
 		return pack_tar_add(p->tar, dir, ".git", as, e);
 	if (!*prefix && *common && strcmp(common, gitdir) != 0)
 		return add_linked(p, gitdir, common, e);
-	return note(p, e, "source: %s is left out, it points to a git directory elsewhere", as);
+	return note(p, e, "%s is left out, it points to a git directory elsewhere", as);
 }
 
 static int add_gitdir(struct pack *p, const char *dir, const char *prefix, struct err *e)
@@ -173,14 +176,14 @@ static int add_gitdir(struct pack *p, const char *dir, const char *prefix, struc
 	if (join(path, dir, ".git", e) < 0 || join(as, prefix, ".git", e) < 0)
 		return -1;
 	if (lstat(path, &st) < 0)
-		return *prefix ? 0 : note(p, e, "source: only a part of a work tree, without .git");
+		return *prefix ? 0 : note(p, e, "only a part of a work tree, without .git");
 	if (S_ISREG(st.st_mode))
 		return add_gitfile(p, dir, prefix, e);
 	if (pack_tar_walk(p->tar, dir, ".git", as, e) < 0 ||
 	    join(path, dir, ".git/objects/info/alternates", e) < 0)
 		return -1;
 	if (access(path, F_OK) == 0)
-		return note(p, e, "source: %s borrows objects from another repository, which are not "
+		return note(p, e, "%s borrows objects from another repository, which are not "
 			    "in the build", as);
 	return 0;
 }
@@ -263,11 +266,11 @@ static int note_source(struct pack *p, struct err *e)
 	if (strcmp(inside, "true") == 0) {
 		if (note_git(p, e) < 0)
 			return -1;
-	} else if (note(p, e, "source: directory %s, all its files", strrchr(p->top, '/') + 1) < 0) {
+	} else if (note(p, e, "directory %s, all its files", strrchr(p->top, '/') + 1) < 0) {
 		return -1;
 	}
 	if (p->all && strcmp(inside, "true") == 0)
-		return note(p, e, "source: ignored files are in the build too");
+		return note(p, e, "ignored files are in the build too");
 	return 0;
 }
 
@@ -276,7 +279,7 @@ static int pack_all(struct pack *p, struct err *e)
 	if (note_source(p, e) < 0 || add_tree(p, "", 0, e) < 0 || pack_tar_finish(p->tar, e) < 0)
 		return -1;
 	if (p->r->skipped > 0)
-		return note(p, e, "source: %llu devices, sockets or pipes are left out",
+		return note(p, e, "%llu devices, sockets or pipes are left out",
 			    (unsigned long long)p->r->skipped);
 	return 0;
 }

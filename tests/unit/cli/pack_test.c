@@ -97,6 +97,10 @@ static struct packed pack(const char *top, int all, const char *const *skip, con
 		snprintf(p.lines + strlen(p.lines), sizeof(p.lines) - strlen(p.lines), "%s\n",
 			 json_string_value(line));
 	json_decref(r.log_lines);
+	/* Like every line of the log that is not the build's own. */
+	for (const char *l = p.lines; *l; l = strchr(l, '\n') + 1)
+		if (strncmp(l, "kiln: source: ", 14) != 0)
+			fail_msg("a line of the log is '%.*s'", (int)strcspn(l, "\n"), l);
 	if (p.rc == 0) {
 		archive_read_support_format_tar(a);
 		assert_int_equal(archive_read_open_fd(a, fd, 10240), ARCHIVE_OK);
