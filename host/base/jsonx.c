@@ -172,8 +172,12 @@ static unsigned distance(const char *a, const char *b)
 const char *jsonx_nearest(const char *word, const char *const *known, size_t n)
 {
 	const char *best = NULL;
-	unsigned least = (unsigned)(strlen(word) / 2 + 1);
+	size_t bytes = strlen(word);
+	unsigned least = bytes < 6 ? 3 : (unsigned)(bytes / 3 + 1);
 
+	/* All of it changed: nothing is alike. */
+	if (least > bytes)
+		least = (unsigned)bytes;
 	for (size_t i = 0; i < n; i++) {
 		unsigned d = distance(word, known[i]);
 

@@ -29,7 +29,10 @@ int jsonx_str_array(const json_t *o, const char *key, size_t max_items, size_t m
 /* Every key of o must be in known[0..n); the error names the nearest known one. */
 int jsonx_only(const json_t *o, const char *const *known, size_t n, struct err *e);
 
-/* The word of known[0..n) with the least edit distance to word, or NULL when none is near. */
+/*
+ * The word of known[0..n) with the least edit distance to word, or NULL when none is near: a third
+ * of its letters may be wrong, two in a short one.
+ */
 const char *jsonx_nearest(const char *word, const char *const *known, size_t n);
 
 #endif

@@ -91,6 +91,7 @@ static void nul_bytes_and_duplicates_are_refused(void **state)
 static void unknown_member_names_the_nearest(void **state)
 {
 	static const char *const known[] = { "vcpus", "memory_mib", "image" };
+	static const char *const words[] = { "ps", "logs", "--log" };
 	json_t *o = parse("{\"vcpu\": 2}");
 	struct err e = { 0 };
 
@@ -99,6 +100,10 @@ static void unknown_member_names_the_nearest(void **state)
 	assert_string_equal(e.code, "unknown_field");
 	assert_string_equal(e.text, "unknown field 'vcpu', did you mean 'vcpus'?");
 	assert_null(jsonx_nearest("zzzzzz", known, 3));
+	assert_string_equal(jsonx_nearest("memry_mb", known, 3), "memory_mib");
+	assert_string_equal(jsonx_nearest("lgos", words, 3), "logs");
+	assert_null(jsonx_nearest("--bogus", words, 3));
+	assert_null(jsonx_nearest("xy", words, 3));
 	json_decref(o);
 }
 
