@@ -20,9 +20,10 @@ static const struct opt options[] = {
 
 static int follow(struct cli *c, struct api *api, const char *id, struct err *e)
 {
+	struct outcome_command again = { "build", c->opts.args[0] };
 	struct logview view;
 	json_t *build = NULL;
-	char text[1400], advice[256];
+	char text[1400], advice[OUTCOME_ADVICE_BYTES];
 	int rc;
 
 	logview_init(&view, &c->term);
@@ -37,7 +38,7 @@ static int follow(struct cli *c, struct api *api, const char *id, struct err *e)
 	if (rc == CLI_OK) {
 		term_say(&c->term, TERM_GOOD, "ok; `kiln artifacts %s` fetches what it left", id);
 	} else {
-		if (*outcome_advice(build, id, advice, sizeof(advice)))
+		if (*outcome_advice(build, &again, id, advice, sizeof(advice)))
 			term_say(&c->term, TERM_PLAIN, "try: %s", advice);
 		term_say(&c->term, TERM_BAD, "failed: %s", outcome_text(build, text, sizeof(text)));
 	}

@@ -36,9 +36,12 @@ static void put_result(struct cli *c, json_t *result)
 }
 
 /* The last lines. result: result.json or the build as the API shows it. */
-static int conclude(struct cli *c, json_t *result, const char *id)
+static int conclude(struct cli *c, json_t *result, const json_t *local, const char *id)
 {
-	char text[1400], advice[256];
+	/* Ours tells its repository beside the verdict, kilnd's within it. */
+	struct outcome_command again = { local ? "run" : "build", json_string_value(json_object_get(
+					 local ? local : result, "repo_url")) };
+	char text[1400], advice[OUTCOME_ADVICE_BYTES];
 	int status;
 
 	if (!json_is_string(json_object_get(result, "class"))) {
@@ -53,7 +56,7 @@ static int conclude(struct cli *c, json_t *result, const char *id)
 		return CLI_OK;
 	}
 	term_say(&c->term, TERM_BAD, "failed: %s", outcome_text(result, text, sizeof(text)));
-	if (*outcome_advice(result, id, advice, sizeof(advice)))
+	if (*outcome_advice(result, &again, id, advice, sizeof(advice)))
 		term_say(&c->term, TERM_PLAIN, "try: %s", advice);
 	return opt_get(&c->opts, "--follow") ? status : CLI_OK;
 }
@@ -89,7 +92,7 @@ static int wait_local(struct follow *f, int dirfd, struct err *e)
 static int show_local(struct cli *c, struct logview *v, const char *id, int dirfd, struct err *e)
 {
 	struct follow *f = NULL;
-	json_t *result = NULL;
+	json_t *result = NULL, *local = NULL;
 	struct err why = { 0 };
 	int final, rc;
 
@@ -110,7 +113,9 @@ static int show_local(struct cli *c, struct logview *v, const char *id, int dirf
 			return err_set(e, "host", "the build has no verdict, and its supervisor is gone");
 		result = json_object();
 	}
-	rc = conclude(c, result, id);
+	builddir_json(dirfd, BUILDDIR_LOCAL, &local, NULL);
+	rc = conclude(c, result, local, id);
+	json_decref(local);
 	json_decref(result);
 	return rc;
 }
@@ -128,7 +133,7 @@ static int show_remote(struct cli *c, struct logview *v, struct err *e)
 		return -1;
 	rc = apilog_show(api, id, opt_get(&c->opts, "--follow") != NULL, v, &build, e);
 	if (rc == 0) {
-		rc = conclude(c, build, id);
+		rc = conclude(c, build, NULL, id);
 		json_decref(build);
 	}
 	api_close(api);

@@ -189,9 +189,12 @@ static int fetch_artifacts(struct run *r, char *where, size_t n, struct err *e)
 
 static int conclude(struct run *r, uint64_t started_ms, struct err *e)
 {
-	char text[1400], took[32], where[PATH_MAX + 64], advice[256];
+	char text[1400], took[32], where[PATH_MAX + 64], advice[OUTCOME_ADVICE_BYTES];
 	struct term *t = &r->cli->term;
 	int status = outcome_status(r->result);
+	const struct opt_set *o = &r->cli->opts;
+	struct outcome_command again = { "run", opt_get(o, "--no-source") ? "--no-source" :
+						o->args_count > 0 ? o->args[0] : NULL };
 
 	if (r->view->json) {
 		json_object_set_new(r->result, "type", json_string("result"));
@@ -206,7 +209,7 @@ static int conclude(struct run *r, uint64_t started_ms, struct err *e)
 	}
 	if (*where)
 		term_say(t, TERM_PLAIN, "%s", where + 2);
-	if (*outcome_advice(r->result, r->id, advice, sizeof(advice)))
+	if (*outcome_advice(r->result, &again, r->id, advice, sizeof(advice)))
 		term_say(t, TERM_PLAIN, "try: %s", advice);
 	term_say(t, TERM_BAD, "failed: %s", outcome_text(r->result, text, sizeof(text)));
 	return status;

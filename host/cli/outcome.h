@@ -15,7 +15,18 @@ int outcome_status(const json_t *result);
 /* "user: step 1 (make) exited with 2". Returns buf. */
 char *outcome_text(const json_t *result, char *buf, size_t n);
 
-/* What to try next, for people, or "". id is named in it. Returns buf. */
-char *outcome_advice(const json_t *result, const char *id, char *buf, size_t n);
+#define OUTCOME_ADVICE_BYTES 1800
+
+/* What a build was started with. */
+struct outcome_command {
+	const char *verb; /* "run" or "build" */
+	const char *what; /* the repository or directory, or NULL when that is not known */
+};
+
+/*
+ * The command to try next, for people, or "" after a success. n: OUTCOME_ADVICE_BYTES. Returns buf.
+ */
+char *outcome_advice(const json_t *result, const struct outcome_command *again, const char *id, char *buf,
+		     size_t n);
 
 #endif

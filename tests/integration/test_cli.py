@@ -156,11 +156,14 @@ def test_run_ends_with_125_when_it_is_not_the_users_fault(lab, klass):
     p = lab.run(CLASS=klass, MESSAGE="why", EXIT_CODE="7")
     assert p.returncode == 125
     assert last_line(p) == f"kiln: failed: {klass}: why"
+    assert re.match("kiln: try: `kiln ", p.stderr.splitlines()[-2])
 
 
 def test_run_ends_with_1_when_there_is_no_exit_code(lab):
-    p = lab.run(CLASS="user", MESSAGE="cannot clone", EXIT_CODE="0")
-    assert p.returncode == 1
+    p = lab.kiln("run", *lab.orders({"NO_CLONE": "cannot clone"}), "https://example.org/r.git", check=1)
+    try_it = "try: `git ls-remote https://example.org/r.git` shows whether it can be had from here"
+    assert p.stderr.splitlines()[-2:] == ["kiln: " + try_it, "kiln: failed: user: cannot clone"]
+    assert try_it in lab.kiln("logs", "last", check=0).stderr
 
 
 def test_run_with_a_supervisor_that_refuses(lab):

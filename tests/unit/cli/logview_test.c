@@ -280,8 +280,46 @@ static void exit_statuses(void **state)
 	assert_int_equal(status_of("{}"), 125);
 	o = json_loads("{\"class\":\"user\",\"message\":\"why\",\"step\":1}", 0, NULL);
 	assert_string_equal(outcome_text(o, buf, sizeof(buf)), "user: why");
-	assert_string_equal(outcome_advice(o, "ID", buf, sizeof(buf)), "`kiln logs ID --step 2` shows only that step");
 	json_decref(o);
+}
+
+static void every_failure_is_answered_with_a_command(void **state)
+{
+	static const struct { const char *result, *verb, *what, *want; } cases[] = {
+		{ "{\"class\":\"ok\"}", "run", "https://h/r", "" },
+		{ "{\"class\":\"user\",\"step\":1}", "run", "https://h/r",
+		  "`kiln logs ID --step 2` shows only that step" },
+		{ "{\"class\":\"user\"}", "run", "https://h/r",
+		  "`git ls-remote https://h/r` shows whether it can be had from here" },
+		{ "{\"class\":\"user\",\"step\":null}", "build", "http://h/a?b&c'd",
+		  "`git ls-remote 'http://h/a?b&c'\\''d'` shows whether it can be had from here" },
+		{ "{\"class\":\"user\",\"commit\":\"c0ffee\"}", "run", "https://h/r",
+		  "`kiln logs ID` shows how far it came" },
+		{ "{\"class\":\"user\"}", "run", ".", "`kiln logs ID` shows how far it came" },
+		{ "{\"class\":\"user\"}", "run", NULL, "`kiln logs ID` shows how far it came" },
+		{ "{\"class\":\"cancelled\"}", "build", "https://h/r",
+		  "`kiln build https://h/r`, with the same options, builds it again" },
+		{ "{\"class\":\"cancelled\"}", "run", NULL,
+		  "`kiln run …`, with the same options, builds it again" },
+		{ "{\"class\":\"timeout\"}", "run", "my dir",
+		  "`kiln run 'my dir' --timeout S` gives it more time (timeout_s in the job)" },
+		{ "{\"class\":\"oom\"}", "run", ".",
+		  "`kiln run . --memory MIB` gives it more memory (memory_mib in the job)" },
+		{ "{\"class\":\"disk_full\"}", "build", "https://h/r",
+		  "`kiln build https://h/r --disk MIB` gives it a larger disk (disk_mib in the job)" },
+		{ "{\"class\":\"vmm\"}", "run", ".",
+		  "`kiln logs ID --console` shows the VM's console, `kiln paths` the files in use" },
+	};
+	char buf[OUTCOME_ADVICE_BYTES];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		json_t *o = json_loads(cases[i].result, 0, NULL);
+		struct outcome_command again = { .verb = cases[i].verb, .what = cases[i].what };
+
+		assert_string_equal(outcome_advice(o, &again, "ID", buf, sizeof(buf)), cases[i].want);
+		json_decref(o);
+	}
 }
 
 int main(void)
@@ -297,6 +335,7 @@ int main(void)
 		cmocka_unit_test(events_are_read_however_they_are_cut),
 		cmocka_unit_test(a_broken_stream_is_noticed_and_resumes_whole),
 		cmocka_unit_test(exit_statuses),
+		cmocka_unit_test(every_failure_is_answered_with_a_command),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
