@@ -11,6 +11,7 @@ static void fill(struct err *e, const char *code, const char *field, const char 
 {
 	e->code = code;
 	snprintf(e->field, sizeof(e->field), "%s", field);
+	e->ceiling[0] = '\0';
 	vsnprintf(e->text, sizeof(e->text), fmt, ap);
 }
 

@@ -11,10 +11,12 @@
 
 #define ERR_TEXT_BYTES 768
 #define ERR_FIELD_BYTES 96
+#define ERR_CEILING_BYTES 256
 
 struct err {
 	const char *code;              /* a static word for programs: "bad_type", "not_found", … */
 	char field[ERR_FIELD_BYTES];   /* the JSON field or setting at fault, or "" */
+	char ceiling[ERR_CEILING_BYTES]; /* for "over_ceiling": what is allowed, as JSON, or "" */
 	char text[ERR_TEXT_BYTES];     /* a sentence for people, without a full stop */
 };
 

@@ -100,12 +100,17 @@ void reply_err(struct request *r, const struct err *e)
 {
 	unsigned status = 400;
 	struct MHD_Response *resp;
+	json_t *body;
 
 	for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
 		if (strcmp(statuses[i].code, e->code) == 0)
 			status = statuses[i].status;
 	}
-	resp = reply_make_json(error_body(e->code, e->field, e->text));
+	body = error_body(e->code, e->field, e->text);
+	if (*e->ceiling)
+		json_object_set_new(json_object_get(body, "error"), "ceiling",
+				    json_loads(e->ceiling, JSON_DECODE_ANY, NULL));
+	resp = reply_make_json(body);
 	if (resp && status == 429)
 		MHD_add_response_header(resp, MHD_HTTP_HEADER_RETRY_AFTER, "10");
 	reply_response(r, status, resp);

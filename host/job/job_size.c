@@ -4,6 +4,7 @@
  * narrows, never widens: what is above a ceiling is refused, not cut.
  */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "egress_rule.h"
@@ -24,6 +25,19 @@ static const struct bound bounds[] = {
 	{ "timeout_s", CONFIG_DEFAULTS_TIMEOUT_S, CONFIG_CEILINGS_TIMEOUT_S, 1, JOB_TIMEOUT_MAX_S },
 };
 
+/* Name what would have been allowed to an error that is there; takes top. Returns -1. */
+static int over(struct err *e, json_t *top)
+{
+	char *text = json_dumps(top, JSON_COMPACT | JSON_ENCODE_ANY);
+
+	/* A long list is left out rather than cut: the sentence names its setting. */
+	if (e && text && strlen(text) < sizeof(e->ceiling))
+		memcpy(e->ceiling, text, strlen(text) + 1);
+	free(text);
+	json_decref(top);
+	return -1;
+}
+
 static int put_bounded(struct job_ctx *c, const struct bound *b, struct err *e)
 {
 	int64_t top = config_int(c->cfg, b->ceiling), n = config_int(c->cfg, b->fallback);
@@ -32,10 +46,11 @@ static int put_bounded(struct job_ctx *c, const struct bound *b, struct err *e)
 		n = top;
 	if (jsonx_int(c->body, b->field, b->min, b->max, &n, e) < 0)
 		return -1;
-	if (n > top)
-		return err_field(e, "over_ceiling", b->field,
-				 "%s is %" PRId64 ", this host allows at most %" PRId64
-				 " (%s)", b->field, n, top, config_settings[b->ceiling].name);
+	if (n > top) {
+		err_field(e, "over_ceiling", b->field, "%s is %" PRId64 ", this host allows at most %" PRId64
+			  " (%s)", b->field, n, top, config_settings[b->ceiling].name);
+		return over(e, json_integer(top));
+	}
 	return job_put(c, b->field, json_integer(n), e);
 }
 
@@ -59,9 +74,11 @@ static int put_user(struct job_ctx *c, struct err *e)
 		return -1;
 	if (strcmp(user, "build") != 0 && strcmp(user, "root") != 0)
 		return err_field(e, "bad_value", "user", "user must be build or root");
-	if (!in_list(allowed, user))
-		return err_field(e, "over_ceiling", "user",
-				 "user %s is not allowed on this host (ceilings.users)", user);
+	if (!in_list(allowed, user)) {
+		err_field(e, "over_ceiling", "user", "user %s is not allowed on this host (ceilings.users)",
+			  user);
+		return over(e, json_deep_copy(allowed));
+	}
 	return job_put(c, "user", json_string(user), e);
 }
 
@@ -73,10 +90,11 @@ static int put_image(struct job_ctx *c, struct err *e)
 
 	if (jsonx_str(c->body, "image", IMAGE_NAME_MAX, &name, e) < 0)
 		return -1;
-	if (*name && json_array_size(allowed) > 0 && !in_list(allowed, name))
-		return err_field(e, "over_ceiling", "image",
-				 "image %.64s is not allowed on this host (ceilings.images)",
-				 job_plain(name) ? name : "?");
+	if (*name && json_array_size(allowed) > 0 && !in_list(allowed, name)) {
+		err_field(e, "over_ceiling", "image", "image %.64s is not allowed on this host "
+			  "(ceilings.images)", job_plain(name) ? name : "?");
+		return over(e, json_deep_copy(allowed));
+	}
 	if (image_find(c->cfg, name, &image, e) < 0)
 		return -1;
 	return job_put(c, "image", json_string(image.name), e);
@@ -116,8 +134,9 @@ static int check_mode(struct job_ctx *c, const char **mode, int asked, struct er
 		*mode = top;
 		return 0;
 	}
-	return err_field(e, "over_ceiling", "egress.mode", "egress %s is not allowed on this host, "
-			 "%s is the widest (ceilings.egress)", *mode, top);
+	err_field(e, "over_ceiling", "egress.mode", "egress %s is not allowed on this host, %s is the "
+		  "widest (ceilings.egress)", *mode, top);
+	return over(e, json_string(top));
 }
 
 static int check_rules(struct job_ctx *c, const json_t *rules, struct err *e)
@@ -137,9 +156,11 @@ static int check_rules(struct job_ctx *c, const json_t *rules, struct err *e)
 		json_array_foreach(ceiling, k, outer)
 			if (egress_rule_covers(json_string_value(outer), rule))
 				covered = 1;
-		if (!covered)
-			return err_field(e, "over_ceiling", "egress.allow", "egress to %.100s is not "
-					 "allowed on this host (ceilings.egress_allow)", rule);
+		if (!covered) {
+			err_field(e, "over_ceiling", "egress.allow", "egress to %.100s is not allowed on "
+				  "this host (ceilings.egress_allow)", rule);
+			return over(e, json_deep_copy(ceiling));
+		}
 	}
 	return 0;
 }

@@ -157,6 +157,18 @@ def test_bad_submissions(k, body, status, code, field):
     assert len(k.get("/builds?limit=500").json) == before, "a refused build was stored"
 
 
+@pytest.mark.parametrize("wish, field, ceiling", [
+    ({"vcpus": 200}, "vcpus", 2), ({"user": "root"}, "user", ["build"]),
+    ({"egress": "all"}, "egress.mode", "allow")])
+def test_over_a_ceiling_the_ceiling_is_named(own, wish, field, ceiling):
+    lab = own("ceilings.vcpus=2", "ceilings.users=build", "ceilings.egress=allow").start()
+    r = lab.ask("POST", "/build", json.dumps({"repo_url": "https://e.org/x"} | wish))
+    assert r.error == (403, "over_ceiling", field)
+    assert r.json["error"]["ceiling"] == ceiling
+    r = lab.ask("POST", "/build", b'{"repo_url": 5}')
+    assert "ceiling" not in r.json["error"]
+
+
 def test_oversized_body_is_refused_and_the_connection_goes_on(k):
     c = k.conn()
     r = k.ask("POST", "/build", b'{"x": "' + b"a" * (1 << 20) + b'"}', conn=c)

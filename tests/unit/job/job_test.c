@@ -149,6 +149,8 @@ static void a_wish_above_a_ceiling_is_refused_with_field_and_ceiling(void **stat
 			fail_msg("%s passed", cases[i].member);
 		assert_string_equal(e.code, "over_ceiling");
 		assert_string_equal(e.field, cases[i].field);
+		if (!*e.ceiling)
+			fail_msg("'%s' comes without the ceiling", e.text);
 		if (!strstr(e.text, cases[i].ceiling))
 			fail_msg("'%s' does not name %s", e.text, cases[i].ceiling);
 	}
