@@ -381,18 +381,22 @@ static int add_tcp(struct httpd *h, struct err *e)
 {
 	const struct config *cfg = h->k->cfg;
 	const char *host = config_str(cfg, CONFIG_HOST);
+	int64_t port = config_int(cfg, CONFIG_PORT);
+	struct addrinfo *ai = NULL;
 	char what[128] = "";
-	int fd = -1, loopback = 0;
+	int fd = -1, rc;
 
-	if (listen_tcp(host, config_int(cfg, CONFIG_PORT), &fd, what, sizeof(what), &loopback, e) < 0)
+	if (listen_resolve(host, port, &ai, e) < 0)
 		return -1;
-	if (!loopback && !h->token) {
-		close(fd);
-		return err_field(e, "config", "host", "host %s can be reached from elsewhere, so a token is "
-				 "needed: run `kiln token create --output %s/token` and set token_file to "
-				 "that file", host, config_str(cfg, CONFIG_DIR));
-	}
-	if (add_listener(h, fd, 1, e) < 0)
+	/* Before anything listens: a connection that came in between would be accepted. */
+	if (!h->token && !listen_is_loopback(ai))
+		rc = err_field(e, "config", "host", "host %s can be reached from elsewhere, so a token is "
+			       "needed: run `kiln token create --output %s/token` and set token_file to "
+			       "that file", host, config_str(cfg, CONFIG_DIR));
+	else
+		rc = listen_tcp(ai, host, port, &fd, what, sizeof(what), e);
+	freeaddrinfo(ai);
+	if (rc < 0 || add_listener(h, fd, 1, e) < 0)
 		return -1;
 	log_line(LOG_LEVEL_INFO, NULL, "listening on http://%s%s", what, h->token ? " (token)" : "");
 	return 0;

@@ -71,8 +71,10 @@ int listen_unix(const char *path, int *out, struct err *e)
 	return 0;
 }
 
-static int is_loopback(const struct sockaddr *sa)
+int listen_is_loopback(const struct addrinfo *ai)
 {
+	const struct sockaddr *sa = ai->ai_addr;
+
 	if (sa->sa_family == AF_INET)
 		return ntohl(((const struct sockaddr_in *)sa)->sin_addr.s_addr) >> 24 == 127;
 	return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)sa)->sin6_addr);
@@ -96,24 +98,27 @@ static int bind_to(const struct addrinfo *ai, const char *host, int64_t port, in
 	return 0;
 }
 
-int listen_tcp(const char *host, int64_t port, int *fd, char *what, size_t what_cap, int *loopback,
-	       struct err *e)
+int listen_resolve(const char *host, int64_t port, struct addrinfo **ai, struct err *e)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
-	struct sockaddr_storage ss;
-	socklen_t n = sizeof(ss);
-	struct addrinfo *ai = NULL;
-	char text[32], name[NI_MAXHOST] = "", serv[NI_MAXSERV] = "";
+	char text[32];
 	int rc;
 
 	snprintf(text, sizeof(text), "%lld", (long long)port);
-	rc = getaddrinfo(host, text, &hints, &ai);
+	rc = getaddrinfo(host, text, &hints, ai);
 	if (rc != 0)
 		return err_field(e, "config", "host", "host %s: %s", host, gai_strerror(rc));
-	*loopback = is_loopback(ai->ai_addr);
-	rc = bind_to(ai, host, port, fd, e);
-	freeaddrinfo(ai);
-	if (rc < 0)
+	return 0;
+}
+
+int listen_tcp(const struct addrinfo *ai, const char *host, int64_t port, int *fd, char *what,
+	       size_t what_cap, struct err *e)
+{
+	struct sockaddr_storage ss;
+	socklen_t n = sizeof(ss);
+	char name[NI_MAXHOST] = "", serv[NI_MAXSERV] = "";
+
+	if (bind_to(ai, host, port, fd, e) < 0)
 		return -1;
 	if (what && getsockname(*fd, (struct sockaddr *)&ss, &n) == 0 &&
 	    getnameinfo((struct sockaddr *)&ss, n, name, sizeof(name), serv, sizeof(serv),

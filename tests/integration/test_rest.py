@@ -1099,6 +1099,17 @@ def test_a_full_disk_is_refused_at_start(own):
     assert status == 1 and f"the disk of {lab.dir} is full: 8 MiB are free" in text and "`kiln clean`" in text
 
 
+def test_without_a_token_no_port_is_open_to_others_even_for_a_moment(own):
+    with socket.socket() as s:
+        s.bind(("0.0.0.0", 0))
+        s.listen()
+        lab = own("host=0.0.0.0", tcp=True)
+        lab.port = s.getsockname()[1]
+        status, text = lab.start_fails()
+    assert status == 1 and "kiln token create" in text  # judged before the port is tried
+    assert "in use" not in text
+
+
 def test_other_host_needs_a_token(own):
     lab = own("host=0.0.0.0", tcp=True)
     status, text = lab.start_fails()
