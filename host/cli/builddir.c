@@ -196,7 +196,8 @@ int builddir_kill(int dirfd, struct err *e)
 	json_decref(run);
 	if (pidfd < 0 || pid == 0)
 		return err_set(e, "not_running", "the build is not running");
-	if (pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0)
+	/* ESRCH: it ended in this moment, which is what was wanted. */
+	if (pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
 		return err_errno(e, "io", "cannot kill the supervisor %d", (int)pid);
 	return 0;
 }

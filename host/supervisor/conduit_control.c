@@ -155,8 +155,10 @@ static int receive(struct conduit *c)
 	c->rx_end += (size_t)n;
 	rc = eat_frames(c, &code, &e);
 	gone = c->control != conn; /* an answer could not be sent */
-	if (settle_buffer(c, &e) < 0)
+	if (settle_buffer(c, &e) < 0) {
+		code = WIRE_CODE_INTERNAL;
 		rc = -1;
+	}
 	if (rc < 0 && c->control) {
 		conn_end(c, c->control, WIRE_ERROR, code, e.text);
 		return -1;

@@ -248,6 +248,7 @@ def test_a_full_disk_is_the_hosts_failure(c):
     resource.prlimit(c.conduit_pid, resource.RLIMIT_FSIZE, (100000, 100000))
     try:
         g.log(b"z" * 400000)
+        g.sock.sendall(b"\0")  # a frame that has only begun must not be blamed
         assert g.expect("ERROR")["code"] == 9
     except (OSError, Closed):
         pass
