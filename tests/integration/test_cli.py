@@ -725,9 +725,34 @@ def test_every_command_has_help_and_mistakes_name_the_nearest(lab):
 
 def test_the_man_page_has_every_command_and_no_other():
     page = (ROOT / "docs/man/kiln.1").read_text()
-    section = page[page.index(".SH COMMANDS"):page.index(".SH EXIT STATUS")]
+    section = page[page.index(".SH COMMANDS"):page.index(".SH JOB OPTIONS")]
     named = re.findall(r'^\.TP\n\.B[R]? "?([a-z]+)', section, re.M)
     assert sorted(named) == sorted(commands())
+
+
+def options_of(text):
+    """The long options in a help, or on a man page."""
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text.replace("\\-", "-")))
+
+
+def test_the_man_pages_have_every_option_and_no_other():
+    helps = {name: subprocess.run([KILN, name, "--help"], capture_output=True, text=True, check=True,
+                                  env=clean_env()).stdout for name in commands()}
+    page = (ROOT / "docs/man/kiln.1").read_text()
+    every = page[page.index(".SH OPTIONS"):page.index(".SH EXIT STATUS")]
+    everywhere = options_of(helps["version"].partition("Everywhere:")[2])
+    assert options_of(every) == everywhere | {"--help"}
+    jobs = page[page.index(".SH JOB OPTIONS"):page.index(".SH OPTIONS")]
+    entries = page[page.index(".SH COMMANDS"):page.index(".SH JOB OPTIONS")]
+    parts = re.split(r'^\.TP\n\.B[R]? "?([a-z]+).*\n', entries, flags=re.M)
+    for name, text in zip(parts[1::2], parts[2::2]):
+        wanted = options_of(helps[name].partition("Everywhere:")[0])
+        if name in ("run", "build"):
+            assert options_of(jobs) <= wanted
+            wanted -= options_of(jobs)
+        assert options_of(text) == wanted, name
+    usage = subprocess.run([BIN / "kilnd", "--help"], capture_output=True, text=True, check=True).stdout
+    assert options_of((ROOT / "docs/man/kilnd.8").read_text()) == options_of(usage)
 
 
 def settings():
