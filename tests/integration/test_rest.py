@@ -176,6 +176,23 @@ def test_oversized_body_is_refused_and_the_connection_goes_on(k):
     assert k.ask("GET", "/health", conn=c).status == 200
 
 
+@pytest.mark.parametrize("head", [
+    b"Content-Length: -5\r\n", b"Content-Length: x\r\n", b"X-Long: " + b"a" * (1 << 20) + b"\r\n"])
+def test_what_is_no_http_is_answered_by_the_library_as_documented(k, head):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(10)
+        s.connect(str(k.socket))
+        try:
+            s.sendall(b"POST /build HTTP/1.1\r\nHost: localhost\r\n" + head + b"\r\n")
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has answered before all was sent
+        answer = s.recv(65536)
+    assert re.match(rb"HTTP/1\.1 4\d\d ", answer), answer
+    assert b"application/json" not in answer
+    page = (ROOT / "docs/openapi.yaml").read_text()
+    assert "answered by the\n    HTTP library" in page
+
+
 def test_flood_is_answered_before_it_is_sent(k):
     with socket.socket(socket.AF_UNIX) as s:
         s.settimeout(10)
