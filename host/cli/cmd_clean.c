@@ -21,7 +21,7 @@
 #define STALE_S 3600
 
 static const struct opt options[] = {
-	{ "--images", 0, NULL, "also the images that no setting names" },
+	{ "--images", 0, NULL, "also every image that no setting names (image, ceilings.images)" },
 	{ "--dry-run", 'n', NULL, "only say what would go" },
 	{ 0 },
 };

@@ -755,6 +755,10 @@ def test_the_man_pages_have_every_option_and_no_other():
     assert options_of((ROOT / "docs/man/kilnd.8").read_text()) == options_of(usage)
 
 
+def test_clean_says_what_images_takes_along(lab):
+    assert "every image that no setting names" in lab.kiln("clean", "--help", check=0).stdout
+
+
 def settings():
     out = subprocess.run([KILN, "config", "show", "--json"], capture_output=True, text=True, check=True,
                          env=clean_env(KILN_CONFIG="")).stdout
