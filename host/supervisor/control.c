@@ -320,6 +320,8 @@ static void check_helper(struct control *c, struct child *k)
 		return;
 	if (c->state >= CONTROL_KILLING && k != &c->conduit)
 		return; /* these end with the VM and with the conduit */
+	if (k == &c->dialer && k->status == 0)
+		return; /* the conduit hung up on it: the conduit's own end, or its word, says why */
 	if (k == &c->conduit)
 		read_link(c); /* its last words */
 	if (c->state == CONTROL_DONE)
