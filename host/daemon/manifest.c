@@ -161,8 +161,15 @@ static int next_raw(struct manifest *m, const char **p, size_t *n, struct err *e
 
 static int parse(const char *p, size_t n, json_t **entry, struct err *e)
 {
-	*entry = json_loadb(p, n, 0, NULL);
-	return json_is_object(*entry) ? 1 : unreadable(e);
+	json_t *v = json_loadb(p, n, 0, NULL);
+
+	if (!json_is_object(v)) {
+		json_decref(v);
+		*entry = NULL;
+		return unreadable(e);
+	}
+	*entry = v;
+	return 1;
 }
 
 int manifest_next(struct manifest *m, json_t **entry, struct err *e)

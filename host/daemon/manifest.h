@@ -19,7 +19,7 @@ struct manifest; /* a manifest.json that is being read */
 /* Open manifest.json. Codes: "not_found" (nothing was collected), "io". Caller closes. */
 int manifest_begin(int dirfd, struct manifest **out, struct err *e);
 void manifest_end(struct manifest *m); /* accepts NULL */
-/* The next entry, new. 1: *entry is set, 0: there is none left, -1: not readable (code "io"). */
+/* The next entry, new. 1: *entry is set, 0: there is none left, -1: not readable (code "io"), *entry is not yours. */
 int manifest_next(struct manifest *m, json_t **entry, struct err *e);
 /* The entry of a path, new, or NULL when there is none. Codes as of manifest_begin. */
 int manifest_find(int dirfd, const char *path, json_t **entry, struct err *e);

@@ -53,7 +53,6 @@ static int count(void)
 		json_decref(entry);
 		n++;
 	}
-	json_decref(rc < 0 ? entry : NULL);
 	manifest_end(m);
 	return rc < 0 ? -1 : n;
 }
