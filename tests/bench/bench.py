@@ -112,7 +112,7 @@ class Bench:
         with kilns.Kilnd(self.build / "bin", self.parts, folder, self.machine) as kilnd:
             blueprint = self.take_blueprint(kilnd)
             self.qemu_argv = blueprint.argv
-            self.bare = vms.Bare(blueprint, self.tools, self.parts.vdv, self.root, self.clock)
+            self.bare = vms.Bare(blueprint, self.tools, self.root, self.clock)
             self.supervised = kilns.Supervised(self.build / "bin/kiln-supervisor", self.parts, self.root,
                                                self.machine, self.tools / "load")
             self.debian = None
@@ -134,7 +134,7 @@ class Bench:
         try:
             pid = kilnd.vmm_pid(build_id)
             self.vm = next(e for e in kilns.events_of(kilnd.builds / build_id) if e["type"] == "vm")
-            return vms.Blueprint(pid, self.parts.image, self.root)
+            return vms.Blueprint(pid, outside.family(kilnd.process.pid), self.parts.image, self.root)
         finally:
             kilnd.cancel(build_id)
 

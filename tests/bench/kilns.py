@@ -95,6 +95,8 @@ class Kilnd:
         deadline = time.monotonic() + WAIT_S
         with Inotify(folder) as changes:
             while not (value := condition()):
+                if text_of(folder / "result.json"):
+                    raise RuntimeError(f"the build ended without {what}: " + verdict_of(folder))
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"no {what} within {WAIT_S} s")
                 changes.wait(1)
@@ -152,6 +154,19 @@ def text_of(path):
 
 def events_of(folder):
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def verdict_of(folder):
+    result = json.loads((folder / "result.json").read_text())
+    return f"{result['class']}: {result['message']}; console: {text_of(folder / 'console.log')[-300:]}"
+
+
+def event_of(folder, kind):
+    """The first event of a kind, or None; of a build that may not have got that far."""
+    for line in text_of(folder / "events.jsonl").splitlines(keepends=True):
+        if line.endswith("\n") and json.loads(line)["type"] == kind:
+            return json.loads(line)
+    return None
 
 
 def source_tar(tool):
@@ -252,22 +267,29 @@ class Supervised:
             raise RuntimeError("kiln-supervisor wrote no result")
         result = build.json("result.json")
         if result["class"] != "ok":
-            raise RuntimeError(f"the build ended as {result['class']}: {result['message']}; "
-                               f"{build.log_end()[-300:]}")
+            raise RuntimeError(f"the build ended as {verdict_of(build.dir)}; {build.log_end()[-300:]}")
         return result
 
     def log(self, size):
-        """MiB/s of a step's lines, from step_begin to step_end."""
+        """MiB/s of a step's lines, from their first byte in the file to the step's end."""
         with self.build([f"./load lines {size}"]) as build:
+            with Inotify(build.dir) as changes:
+                while not (begin := event_of(build.dir, "step_begin")):
+                    changes.wait(1)
+                while (build.dir / "log").stat().st_size <= begin["log_offset"]:
+                    changes.wait(1)
+            first_ms = time.time_ns() / 1e6
             result = self.finish(build)
-            step = {e["type"]: e["at_ms"] for e in build.events() if e["type"].startswith("step_")}
             if result["log_bytes"] < size or (build.dir / "log").stat().st_size < size:
                 raise RuntimeError(f"the log has {result['log_bytes']} bytes, not {size}")
-        return {"mib_s": size / MIB / ((step["step_end"] - step["step_begin"]) / 1000)}
+            seconds = (event_of(build.dir, "step_end")["at_ms"] - first_ms) / 1000
+        return {"mib_s": size / MIB / seconds}
 
     def artifacts(self, count, size):
-        """MiB/s and files/s from the state `collecting` to the event `artifacts`."""
-        with self.build([f"mkdir out && ./load files out {count} {size}"], ["out"]) as build:
+        """MiB/s and files/s from the state `collecting` to the event `artifacts`.
+
+        The step ends with sync: its own writing to the scratch disk is not what is measured."""
+        with self.build([f"mkdir out && ./load files out {count} {size} && sync"], ["out"]) as build:
             self.finish(build)
             begin = next(e["at_ms"] for e in build.events()
                          if e["type"] == "state" and e["state"] == "collecting_artifacts")

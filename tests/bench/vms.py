@@ -23,9 +23,10 @@ WAIT_S = 120
 
 
 class Blueprint:
-    """The command line of a live QEMU of kiln's, and the files behind its descriptors."""
+    """The command lines of a live QEMU of kiln's and of its vsock device, and the files behind
+    QEMU's descriptors. family: the processes of that build."""
 
-    def __init__(self, pid, image, keep):
+    def __init__(self, pid, family, image, keep):
         self.argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
         self.argv[0] = os.readlink(f"/proc/{pid}/exe")
         self.files = {}  # descriptor: (flag of bare.c, path)
@@ -40,6 +41,9 @@ class Blueprint:
         if "vhost-user-vsock-device,chardev=vsock" not in self.argv:
             raise RuntimeError("this kiln uses the kernel's vsock device; the floors only know "
                                "vhost-device-vsock (vmm.vsock: user)")
+        device = next(p for p, name in family if name.startswith("vhost-device-vs"))
+        self.vsock_argv = Path(f"/proc/{device}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+        self.vsock_argv[0] = os.readlink(f"/proc/{device}/exe")
         # The guests of the floors leave the scratch disk alone: one copy serves them all.
         self.scratch = keep / "scratch.img"
         subprocess.run(["cp", "--sparse=always", f"/proc/{pid}/cwd/scratch.img", self.scratch],
@@ -52,8 +56,8 @@ class Blueprint:
 class Bare:
     """Guests of which only the initramfs differs from kiln's, read by bare.c."""
 
-    def __init__(self, blueprint, tools, vdv, root, clock):
-        self.blueprint, self.tools, self.vdv = blueprint, tools, vdv
+    def __init__(self, blueprint, tools, root, clock):
+        self.blueprint, self.tools = blueprint, tools
         self.root, self.clock = root, clock
 
     def run(self, initramfs, port, say=None, receive_bytes=0):
@@ -91,18 +95,30 @@ class Bare:
 
     @contextlib.contextmanager
     def vsock_device(self, folder):
+        argv = [str(folder / a) if a == "vhost.sock" else a for a in self.blueprint.vsock_argv]
         with Inotify(folder) as changes, open(folder / "vsock.log", "wb") as log:
-            child = subprocess.Popen([self.vdv, "--guest-cid", "3", "--socket", "vhost.sock",
-                                      "--uds-path", "v.sock"], cwd=folder, stdout=log, stderr=log)
+            child = subprocess.Popen(argv, cwd=folder, stdout=log, stderr=log)
             try:
                 while not (folder / "vhost.sock").exists():
                     if child.poll() is not None:
                         raise RuntimeError((folder / "vsock.log").read_text())
                     changes.wait(1)
+                self.await_listening(folder / "vhost.sock")
                 yield
             finally:
                 child.kill()
                 child.wait()
+
+    @staticmethod
+    def await_listening(path):
+        """The name is there from bind() on; a connection before listen() is refused, and no
+        event tells of listen(). A socket that listens has the flag 0x10000 in /proc/net/unix."""
+        deadline = time.monotonic() + WAIT_S
+        listening = re.compile(rf"^\S+ \S+ \S+ 00010000 .* {re.escape(str(path))}$", re.M)
+        while not listening.search(Path("/proc/net/unix").read_text()):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"nobody listens on {path}")
+            time.sleep(0.001)
 
 
 class Debian:
